@@ -35,8 +35,8 @@ SETTINGS = ("trainables/dash/settings", "trainables/command", "platform/orchestr
 LINK = re.compile(r"(?<!!)\[([^\]]*)\]\(([^)#\s]*)(#[^)\s]*)?\)")
 # What the side of each page lists.
 CONTENTS = {
-    "Your own method": ["first-ablation", "own-script", "own-trainable", "lightning", "hugging-face", "own-images",
-                        "runs-elsewhere", "compare", "examples"],
+    "Your own method": ["first-ablation", "own-script", "third-party-scripts", "own-trainable", "lightning",
+                        "hugging-face", "own-images", "runs-elsewhere", "compare", "examples"],
     "Spaces": ["spaces", "spaces-dash", "spaces-command", "search-spaces", "screening", "data-sets", "add-seeds",
                "measure"],
     "Statistics": ["claims", "statistics", "decisions/intervals", "decisions/claims"],

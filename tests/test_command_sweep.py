@@ -150,7 +150,9 @@ def test_failed_arm_is_named_with_its_output(write: Callable[..., Path], sweep: 
     assert table.loc["base-b0", "error"].endswith(
         'exit code 1; it said: {"step": 9, "accuracy": 0.45045} | {"step": 10, "accuracy": 0.5005} | out of data'
     )
-    assert "out of data" in (tmp_path / "runs/scripts/logs/base-b0.txt").read_text()
+    logs = tmp_path / "runs/scripts/logs"
+    assert "out of data" in (logs / "base-b0.txt").read_text()
+    assert '"step": 10' in (logs / "full-b0.txt").read_text()  # also of an arm that is done
 
 
 def test_search_stops_scripts_at_rungs_and_finds_better_setting(

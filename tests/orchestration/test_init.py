@@ -17,6 +17,7 @@ from branchwise.orchestration.authoring.metric_guess import guess_from_source, g
 from branchwise.orchestration.authoring.scaffold import read_script, space_text, summary
 from branchwise.orchestration.space import Space, parse_space
 from branchwise.trainables.command.arguments import filled_arguments
+from branchwise.trainables.command.numbers import NumberPattern
 from branchwise.trainables.command.settings import flat
 
 ARGPARSE = """
@@ -194,6 +195,21 @@ def test_hydra_config_files_are_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        ("fire.Fire({'run': run})", ["run", "--lr=0.1"]),
+        ("fire.Fire({'train': other, 'run': run})", ["train", "--wd=0.2"]),
+        ("fire.Fire()", ["run", "--lr=0.1"]),
+        ("fire.Fire(run)", ["--lr=0.1"]),
+    ],
+)
+def test_commands_of_fire(call: str, expected: list[str], tmp_path: Path) -> None:
+    functions = "def other(wd=0.2): pass\ndef run(lr=0.1): pass\n"
+    _, space = space_of(tmp_path, f"import fire\n{functions}{call}\n")
+    assert argv_of(space, {}) == expected
+
+
+@pytest.mark.parametrize(
     ("text", "source", "maximize", "percent"),
     [
         ("print(f'loss {v} test accuracy: {a}%')", {"pattern": "test accuracy: (?P<accuracy>{number})"}, True, True),
@@ -302,11 +318,48 @@ def test_unknown_metric_is_proposed_for_checking(tmp_path: Path) -> None:
     assert entry.source == {"key": "quality"}
 
 
+@pytest.mark.parametrize(
+    ("log", "key", "value"),
+    [
+        ("train: acc 0.5, test: acc 0.7", "acc", 0.7),
+        ("train_acc 0.5 acc 0.7", "acc", 0.7),
+        ("[eval] acc: 0.9\n[train] acc: 0.95", "acc", 0.9),
+        ("epoch =1, train_acc = 0.5000, test_acc = 0.9300, max_test_acc = 0.9400", "test_acc", 0.93),
+        ("|    value_loss   | 9.2 |\n|    ep_rew_mean  | 42.7         |", "ep_rew_mean", 42.7),
+        ("Episode 9\tLast reward: 9.0\tAverage length: 55.2", "length", 55.2),
+    ],
+)
+def test_guess_reads_its_source_value(log: str, key: str, value: float, tmp_path: Path) -> None:
+    guesses = {guess.key: guess for guess in guesses_from_run(log, tmp_path)}
+    pattern = NumberPattern(guesses[key].source["pattern"], key)
+    assert [groups[key].value for line in log.splitlines() if (groups := pattern.search(line))][-1] == value
+    assert next(iter(guesses)) in (key, "reward")
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "acc: {:6.2f}",
+        "acc={:6.2f}",
+        "Acc {:6.2f} ({:6.2f})",
+        "| acc | {:<8} |",
+        "hits {:3d} acc ({:5.1f}%)",
+        "acc\t{:6.2f}",
+    ],
+)
+def test_pattern_of_one_line_reads_lines_of_other_widths(template: str, tmp_path: Path) -> None:
+    lines = [template.format(*[9] * ("d}" in template), *[value] * 2) for value in (9.5, 10.5, 100.5)]
+    for line in lines:
+        (guess,) = (guess for guess in guesses_from_run(line, tmp_path) if guess.key == "acc")
+        pattern = NumberPattern(guess.source["pattern"], "acc")
+        groups = [pattern.search(other) for other in lines]
+        assert [found["acc"].value for found in groups if found] == [9.5, 10.5, 100.5]
+
+
 def test_seed_without_default_and_in_other_spelling(tmp_path: Path) -> None:
     text = "import argparse\np = argparse.ArgumentParser()\np.add_argument('--manualSeed', type=int)\n"
-    _, space = space_of(
-        tmp_path, text + "p.add_argument('--secure-rng', action='store_true')\np.add_argument('--lr', default=0.1)\n"
-    )
+    tools = "".join(f"p.add_argument({flag!r}, action='store_true')\n" for flag in ("--secure-rng", "--render"))
+    _, space = space_of(tmp_path, f"{text}{tools}p.add_argument('--lr', default=0.1)\n")
     assert "--manualSeed=0" in argv_of(space, {})
     assert list(space.design.components) == ["lr"]
 
@@ -366,4 +419,6 @@ def test_folder_option_sets_cwd_if_required(
     assert init_space.main(["train.py", "--try"]) == 2
     assert "no network to download it; give what it needs by --set NAME=VALUE" in capsys.readouterr().err
     assert init_space.main(["train.py", "--try", "--set", "root=digits"]) == 0
-    assert "it reads digits from where it lies: cwd is set" in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert "it reads digits from where it lies: cwd is set" in output
+    assert "second run: the same; no option sets a seed, so blocks differ only if the script is random" in output

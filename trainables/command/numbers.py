@@ -22,6 +22,8 @@ _TYPE = r"(?:\w+\.)*(?:b?float\d*|u?int\d*|longdouble|[Tt]ensor|EagerTensor|[Aa]
 _OPEN, _CLOSE = rf"{_TYPE}\(\s*(?:\[\s*|['\"])*", r"(?=\s*(?:\]|['\"])*\s*(?:\)|,\s*[a-z_]+=))"
 _WRAPPED = rf"{_OPEN}{_BARE}{_CLOSE}"
 NUMBER = rf"(?:{_WRAPPED}|{_BARE})"
+# With the blanks of a width: f"{value:6.2f}" prints 9.50 behind one more than 10.50.
+_PADDED = rf"(?:(?<!\w)[ \t]+)?{NUMBER}"
 # Spellings that a pattern of digits, such as [0-9.]+, cannot match.
 _UNUSUAL = (
     rf"(?:{_WRAPPED}|[-+\u2212]?{_NOT_FINITE}|(?i:none|null)\b|[-+\u2212]{_PLAIN}"
@@ -64,7 +66,7 @@ def parse_number(text: str) -> Printed | None:
 def compile_pattern(pattern: str, where: str = "pattern") -> regex.Pattern[str]:
     """Compile a pattern of a space. Raises ValueError."""
     try:
-        return regex.compile(pattern.replace(NAME, NUMBER))
+        return regex.compile(pattern.replace(NAME, f"(?:{_PADDED})"))
     except (regex.error, OverflowError, RecursionError) as error:
         raise ValueError(f"{where} {pattern!r} is not a regular expression: {error}") from error
 
@@ -76,6 +78,7 @@ class NumberPattern:
     def __init__(self, pattern: str, group: str) -> None:
         """`group` must not be missed where its value is nan, negative or has an exponent."""
         self.pattern = pattern
+        pattern = pattern.replace(" (?P<", " +(?P<")  # a padded number: "acc  9.50" after "acc 10.50"
         self._compiled = compile_pattern(pattern)
         self._group = group
         self._unusual = _with_body(pattern, group)
@@ -106,6 +109,7 @@ class NumberPattern:
 def _read(text: str, match: regex.Match[str], group: str, is_open: bool) -> Printed:
     """Return the number of a group; `is_open`: the pattern allows anything after it."""
     start, end = match.span(group)
+    start += len(match[group]) - len(match[group].lstrip())
     for wrapped in _WRAPPED_START.finditer(text):
         if wrapped.start() <= start and wrapped.start("inner") > start:  # also where it matched the 64 of float64(0.4)
             return parse_number(wrapped["inner"]) or Printed(match[group])

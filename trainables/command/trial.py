@@ -10,6 +10,7 @@ import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -122,17 +123,18 @@ class CommandTrainable:
             checked = self._values(command, output.metrics(folder, self._cwd(command, folder)))
             notes += keep_artifacts(folder, stored)
         except Stopped:
-            reporter.finish_stopped()
+            finish = reporter.finish_stopped
         except (TypeError, ValueError) as error:  # of the metrics
-            reporter.fail(f"{error}{_last_output(log)}")
+            finish = partial(reporter.fail, f"{error}{_last_output(log)}")
         except ProgramFailedError as error:
             if not _PERMANENT_FAILURE.search(str(error)):
                 raise
-            reporter.fail(str(error))
+            finish = partial(reporter.fail, str(error))
         else:
-            reporter.finish(checked, stored if any(stored.iterdir()) else None)
+            finish = partial(reporter.finish, checked, stored if any(stored.iterdir()) else None)
         finally:
             context.log(arm, "".join([_tail(log), *(f"--- {note}\n" for note in [*output.notes, *notes])]))
+        finish()  # last: it deletes the workspace, which has the output
 
     def _values(self, command: Command, result: Mapping[str, Printed]) -> dict[str, float]:
         """Return the values by column. Raises TypeError and ValueError."""

@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from branchwise.orchestration.authoring.options import called, constant
-from branchwise.trainables.command.numbers import NAME, NumberPattern, compile_pattern, parse_number
+from branchwise.trainables.command.numbers import NAME, NUMBER, NumberPattern, compile_pattern, parse_number
 from branchwise.trainables.command.output import plain_lines, printed_mapping
 from branchwise.trainables.metrics import POSITIVE, RATES
 
 LOGGERS = ("info", "debug", "warning", "log", "error", "critical")  # their first text may be a template of the others
 PRINTS = ("print", "write", "echo", "secho", *LOGGERS)
 # Names beyond those that imply a metric's scale; of COSTS less is better.
-GAINS = ("score", "r2", "reward", "return", "returns", "likelihood", "elbo", "map", "ndcg", "mrr", "psnr", "ssim")
+REWARDS = ("reward", "rewards", "rew", "return", "returns")
+GAINS = (*REWARDS, "score", "r2", "likelihood", "elbo", "map", "ndcg", "mrr", "psnr", "ssim")
 COSTS = ("exploitability", "regret", "cost", "wer", "cer", "divergence", "deviance")
 COUNTERS = re.compile(
     "epochs?|iter(ation)?s?|steps?|batch(es)?|episodes?|seeds?|rounds?|runs?|folds?|lr|rate|version|size|eta|cpu|gpu|"
@@ -28,7 +29,11 @@ VALUE = object()  # a printed value, among the literal texts of a line
 _NAMES = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _PERCENT_FORMAT = re.compile(r"%[-+ #0]*[0-9*]*(?:\.[0-9*]+)?[sdiufgeEGr]|%%")
 MAX_LINE, MAX_JSON = 2000, 1 << 20
-_PRINTED_NUMBER = compile_pattern(rf"(?<![\w.]){NAME}")
+MAX_TEMPLATES = 500  # of printed lines
+_PRINTED_NUMBER = compile_pattern(rf"(?<![\w.]){NUMBER}")
+_DATA_SET = re.compile(
+    r"(?<![a-z])(?:(?P<test>test)|(?P<validation>val(?:id(?:ation)?)?(?![a-z])|eval|final|dev(?![a-z]))|(?P<train>train))"
+)
 _BRACES = re.compile(r"\{\{|\}\}|\{[^{}]*\}")
 
 
@@ -69,10 +74,17 @@ def _parts(name: str) -> list[str]:
     return re.findall(r"[a-z]+[0-9]*", name.lower())
 
 
-def rank(line: str, name: str, position: int) -> tuple[int, ...]:
-    """Higher for what is measured on held-out data, for rates, and for what is printed later."""
-    low = line.lower()
-    data = 3 if "test" in low else 2 if re.search(r"val|eval|final|dev", low) else 0 if "train" in low else 1
+def rank(text: str, name: str, position: int) -> tuple[int, ...]:
+    """Higher for what is measured on held-out data, for rates, and for what is printed later.
+
+    Args:
+        text: What is printed before the value. The last data set that it names is the value's.
+        name: The name of the metric.
+        position: The number of the line.
+    """
+    other_names = re.sub(r"\w+_\w+", "", text.lower())  # the train of train_loss says nothing of an acc after it
+    sets = [match.lastgroup for match in _DATA_SET.finditer(f"{other_names} {name.lower()}")]
+    data = {"test": 3, "validation": 2, "train": 0}.get(str(sets[-1]), 1) if sets else 1
     time = -1 if re.search(r"time|seconds", name.lower()) else 0
     return (time, data, 1 if maximized(name) else 0, position)
 
@@ -131,20 +143,24 @@ def _split(text: str, fields: re.Pattern[str], literal: str) -> list[Any]:
     return [*parts, text[end:]]
 
 
-def _from_template(parts: Sequence[Any], line: int, *, any_name: bool = False) -> Iterator[Metric]:
+def _from_template(
+    parts: Sequence[Any], line: int, *, any_name: bool = False, later: Sequence[str] = ()
+) -> Iterator[Metric]:
     """A metric for each value after the name of one; of a fraction, the rate behind it.
 
     Args:
         parts: Texts and VALUEs of a line.
         line: Its number.
         any_name: Whether any name counts, not only those of known metrics.
+        later: The texts of later lines, which the pattern must not match.
     """
-    text = "".join(part if isinstance(part, str) else "\0" for part in parts)
+    text = _text(parts)
     for match in re.finditer("\0", text):
         before = text[: match.start()].rpartition("\n")[2]
-        names = metric_names(before)
-        nearest = _NAMES.findall(before)[-1:]
+        names, nearest = metric_names(before), _NAMES.findall(before)[-1:]
         is_certain = bool(names) and not re.search(r"(?i)\b(learning|lr)[ _]rate\W*$", before)
+        if is_certain and re.search(r"[A-Za-z]{3,}", before[before.rindex(names[-1]) + len(names[-1]) :]):
+            is_certain = False  # the value of another name
         if not is_certain:
             names = nearest if any_name and nearest and not _is_counter(nearest[0]) else []
         if not names:
@@ -156,27 +172,52 @@ def _from_template(parts: Sequence[Any], line: int, *, any_name: bool = False) -
         fraction = after.lstrip().startswith("/") or between.rstrip().endswith("/")
         if fraction or len(between) > 60 or between.count("\0") > 3:
             continue  # 9332/13036: the number of hits
-        if re.search(r"[A-Za-z]{3,}", between[len(name) :]):
-            continue  # it is another word's value
         key = re.sub(r"\W+", "_", name.lower())
-        prefix = re.search(r"((?:[A-Za-z]+[ _])?)$", before[:begin])
-        context = (prefix[1] if prefix else "") + between
         percent = after.lstrip().startswith("%")
-        pattern = _escaped(context.lstrip()) + f"(?P<{key}>{NAME})"
+        pattern = _escaped(_context(before, begin, later)) + f"(?P<{key}>{NAME})"
         yield Metric(
             key=key,
             source={"pattern": pattern},
             maximize=maximized(name),
             percent=percent,
             is_certain=is_certain,
-            rank=rank(text, name, line) if is_certain else (-2, 0, 0, line),
+            rank=rank(before, name, line) if is_certain else (-2, 0, 0, line),
         )
 
 
+def _text(parts: Sequence[Any]) -> str:
+    return "".join(part if isinstance(part, str) else "\0" for part in parts)
+
+
+def _context(before: str, begin: int, later: Sequence[str]) -> str:
+    """The end of the text before a value, from its name at `begin` or further left, that identifies the value.
+
+    A pattern reads the first match in the last line that has one. So `acc (...)` reads the wrong value of "train: acc
+    0.5, test: acc 0.7", and of "test: acc 0.7" where a line "train: acc 0.5" follows.
+    """
+    prefix = re.search(r"[A-Za-z]+[ _]$", before[:begin])
+    starts = [match.start() for match in re.finditer(r"(?<!\w)\w|\0", before[:begin])]
+    for start in [prefix.start() if prefix else begin, *reversed(starts)]:
+        context = before[start:].lstrip()
+        is_first = f"{before}\0".index(f"{context}\0") == len(before) - len(context)
+        if is_first and not any(f"{context}\0" in other for other in later):
+            return context
+    return before
+
+
 def _escaped(text: str) -> str:
-    """A regular expression for a printed text; blanks may be several."""
-    parts = [re.sub(r"([.^$*+?{}\[\]\\|()])", r"\\\1", part) for part in text.split("\0")]
-    return NAME.join(re.sub(r"\s+", r"\\s+" if "\t" in text else " ", part) for part in parts)
+    """A regular expression for a printed text, in which another value may change the number of blanks.
+
+    `{number}` matches the blanks of a padded number. A column of a table is as wide as its longest entry.
+    """
+    parts = []
+    for part in text.split("\0"):
+        stripped = part.rstrip(" ")
+        blanks, last = len(part) - len(stripped), stripped[-1:] or "0"
+        keeps_blank = last.isalnum() or last == "_" or (blanks == 1 and last not in "=([")
+        parts.append(stripped + " " if blanks and keeps_blank else stripped)
+    parts = [re.sub(r"([.^$*+?{}\[\]\\|()])", r"\\\1", part) for part in parts]
+    return NAME.join(re.sub(r"\s{2,}|\t|\s(?=\\\|)", r"\\s+", part) for part in parts)
 
 
 def _json(tree: ast.Module) -> Iterator[Metric]:
@@ -201,13 +242,14 @@ def _json(tree: ast.Module) -> Iterator[Metric]:
                     key=key,
                     source=source,
                     maximize=maximized(key),
-                    rank=rank(key + " test" * bool(writes), key, node.lineno),
+                    rank=rank("test " * bool(writes) + key, key, node.lineno),
                 )
 
 
 def guesses_from_run(log: str, folder: Path) -> list[Metric]:
     """The metrics that a run may have printed, or written into JSON files: each once, the likeliest first."""
     guesses: list[Metric] = []
+    templates: dict[str, tuple[int, str, list[Any]]] = {}  # the last line of each text, its numbers aside
     for number, line in enumerate(line for text in log.splitlines() for line in plain_lines(text)):
         if line.startswith("--- ") or len(line) > MAX_LINE:
             continue
@@ -215,7 +257,12 @@ def guesses_from_run(log: str, folder: Path) -> list[Metric]:
         if content is not None:
             guesses += _from_keys(content, {}, number)
         else:
-            guesses += _from_printed(line, number)
+            parts = _parts_of_line(line)
+            templates.pop(_text(parts), None)
+            templates[_text(parts)] = number, line, parts
+    recent = list(templates)[-MAX_TEMPLATES:]
+    for index, text in enumerate(recent):
+        guesses += _from_printed(*templates[text], recent[index + 1 :])
     for file in sorted(folder.rglob("*.json")) if folder.is_dir() else []:
         try:
             content = json.loads(file.read_bytes()) if file.stat().st_size < MAX_JSON else None
@@ -229,17 +276,19 @@ def guesses_from_run(log: str, folder: Path) -> list[Metric]:
     return list(best.values())
 
 
-def _from_printed(line: str, number: int) -> Iterator[Metric]:
+def _parts_of_line(line: str) -> list[Any]:
+    """A printed line as texts and VALUEs."""
     parts: list[Any] = []
-    values: list[float] = []
     end = 0
     for match in _PRINTED_NUMBER.finditer(line):
-        value = parse_number(match[0])
-        if value is not None:
+        if parse_number(match[0]) is not None:
             parts += [line[end : match.start()], VALUE]
-            values.append(float(value.value))
             end = match.end()
-    for metric in _from_template([*parts, line[end:]], number, any_name=True):
+    return [*parts, line[end:]]
+
+
+def _from_printed(number: int, line: str, parts: Sequence[Any], later: Sequence[str]) -> Iterator[Metric]:
+    for metric in _from_template(parts, number, any_name=True, later=later):
         groups = NumberPattern(metric.source["pattern"], metric.key).search(line)
         value = groups[metric.key].value if groups and metric.key in groups else None
         if isinstance(value, float) or (metric.is_certain and isinstance(value, int)):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +60,7 @@ def run_arm(space: Space, arm: Arm, scratch: Path) -> ArmTrial:
         rank=0,
         world_size=1,
         device="cuda:0" if space.resources.gpus_per_trial else "cpu",
-        threads=os.cpu_count() or 1,
+        threads=space.resources.cpus_per_trial,  # as in a run, so that the arm repeats
         scratch=scratch,
         teacher=None,
         report=lambda progress: None,

@@ -94,31 +94,52 @@ def _or_placeholder(default: Any, kind: str, choices: tuple[Any, ...] = ()) -> A
 def function_options(tree: ast.Module, parser: str) -> Options:
     """The parameters of the function that typer or fire call."""
     options, names = Options(parser=parser), module_constants(tree)
-    functions = list(_command_functions(tree, parser))
-    if len(functions) > 1:
-        chosen = next(
-            (function for function in functions if function.name in ("train", "fit", "run", "main")), functions[0]
-        )
-        options.arguments = (chosen.name.replace("_", "-"),)
-        options.notes.append(
-            f"the subcommand {options.arguments[0]}, of {', '.join(function.name for function in functions)}"
-        )
-        functions = [chosen]
-    for function in functions:
-        for parameter, annotation, default in _parameters(function):
-            make = _typer if parser == "typer" else _fire
-            flag = f"--{parameter.replace('_', '-')}" if parser == "typer" else f"--{parameter}"
-            options.add(flag, lambda f=flag, a=annotation, d=default, m=make: m(f, a, d, names))  # type: ignore[misc]
+    commands = dict(_typer_commands(tree) if parser == "typer" else _fire_commands(tree))
+    if not commands:
+        return options
+    chosen = next((name for name in ("train", "fit", "run", "main") if name in commands), next(iter(commands)))
+    if len(commands) > 1:
+        options.notes.append(f"the subcommand {chosen}, of {', '.join(commands)}")
+    if chosen:
+        options.arguments = (chosen,)
+    for parameter, annotation, default in _parameters(commands[chosen]):
+        make = _typer if parser == "typer" else _fire
+        flag = f"--{parameter.replace('_', '-')}" if parser == "typer" else f"--{parameter}"
+        options.add(flag, lambda f=flag, a=annotation, d=default, m=make: m(f, a, d, names))  # type: ignore[misc]
     return options
 
 
-def _command_functions(tree: ast.Module, parser: str) -> Iterator[Function]:
+def _typer_commands(tree: ast.Module) -> Iterator[tuple[str, Function]]:
+    """Each command by its word; without a word, the only one."""
+    commands: dict[str, Function] = {}
+    for function in _functions(tree):
+        for decorator in function.decorator_list:
+            if called(decorator) == "command":
+                given = constant(decorator.args[0]) if isinstance(decorator, ast.Call) and decorator.args else None
+                commands[given if isinstance(given, str) else function.name.replace("_", "-")] = function
+    if len(commands) > 1:
+        yield from commands.items()
+    else:
+        yield from (("", function) for function in [*commands.values(), *_passed(tree, "run")][:1])
+
+
+def _fire_commands(tree: ast.Module) -> Iterator[tuple[str, Function]]:
+    """Each command by its word, which a dictionary of functions or a bare Fire() takes even for a single one."""
+    functions = {function.name: function for function in tree.body if isinstance(function, Function)}
+    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call) and called(node) == "Fire"):
+        first = call.args[0] if call.args else None
+        if isinstance(first, ast.Dict):
+            names = {constant(key): value for key, value in zip(first.keys, first.values, strict=True) if key}
+            words = {str(word): value.id for word, value in names.items() if isinstance(value, ast.Name)}
+            yield from ((word, functions[name]) for word, name in words.items() if name in functions)
+        elif first is None and not call.keywords:
+            yield from functions.items()
+    yield from (("", function) for function in _passed(tree, "Fire"))
+
+
+def _passed(tree: ast.Module, entry: str) -> Iterator[Function]:
+    """The functions that a call of `entry` is given by name."""
     functions = {function.name: function for function in _functions(tree)}
-    if parser == "typer":
-        for function in functions.values():
-            if any(called(decorator) == "command" for decorator in function.decorator_list):
-                yield function
-    entry = {"typer": "run", "fire": "Fire"}[parser]
     for node in ast.walk(tree):
         first = node.args[0] if isinstance(node, ast.Call) and called(node) == entry and node.args else None
         if isinstance(first, ast.Name) and first.id in functions:

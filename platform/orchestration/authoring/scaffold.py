@@ -32,7 +32,7 @@ TOOLING = re.compile(
     "debug|verbose|quiet|silent|dry|save|resume|cuda|gpu|cpu|mps|xpu|accel|tpu|log|wandb|tensorboard|tqdm|progress|plots?|"
     "download|overwrite|evaluate|eval|test|only|profile|pin|workers|version|push|cache|deterministic|benchmark|ddp|"
     "distributed|compile|visuali[sz]e|show|print|demo|display|fork|multiprocessing|sandbox|offline|hub|"
-    "interactive|track|uuid|secure|optimize"
+    "interactive|track|uuid|secure|optimize|render|record|capture|video|clearml|neptune|comet|mlflow"
 )
 REGULARISERS = (
     "dropout",

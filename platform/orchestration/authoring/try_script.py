@@ -89,14 +89,19 @@ def _check(draft: Draft, folder: Path, scratch: Path, say: Say) -> None:
     if baseline.value is None:
         say(f"--try: the metric was not read: {single_line(baseline.result.error)}")
         return
-    say(f"--try: seed 0: {baseline.value:g}")
+    has_seed = any(option.is_seed for option in draft.options.options)
+    say(f"--try: {'seed 0' if has_seed else 'first run'}: {baseline.value:g}")
     rerun = _run(draft, folder, {}, 0, scratch / "again").value
-    if any(option.is_seed for option in draft.options.options):
+    if has_seed:
         repeats = "the same" if rerun == baseline.value else f"not the same ({rerun}): the seed does not fix everything"
         say(f"--try: seed 0 once more: {repeats}")
         other = _run(draft, folder, {}, 1, scratch / "other").value
         differs = "the same: the seed changes nothing" if other == baseline.value else f"{other}"
         say(f"--try: seed 1: {differs}")
+    else:
+        repeats = "the same" if rerun == baseline.value else f"{rerun}"
+        effect = "blocks differ only if the script is random" if rerun == baseline.value else "blocks are not paired"
+        say(f"--try: second run: {repeats}; no option sets a seed, so {effect}")
     options = [option for option in draft.options.options if not option.is_seed]
     for name, option, value in components(options):
         trial = _run(draft, folder, {option.name: value}, 0, scratch / f"part-{name}")

@@ -55,6 +55,10 @@ def test_numbers_as_python_and_packages_print_them(pattern: str) -> None:
         (r"^\d+,(?P<loss>[0-9.]+)", "1,234.5", 234.5),
         (r"^(?P<loss>\d+),\d+", "1,234", 1),
         (DIGITS, "loss 0.5.", 0.5),
+        (DIGITS, "loss  9.50", 9.5),  # printed to a width
+        (f"loss (?P<loss>{NAME})", "loss   9.50 10.50", 9.5),
+        (f"loss=(?P<loss>{NAME})", "loss=  -9.50", -9.5),
+        (f"loss(?P<loss>{NAME})", "loss 9.50 loss8.5", 8.5),
         (DIGITS, "loss 0,5", "0,5"),
         (DIGITS, "loss 0,931", "0,931"),  # as German programs print it: no thousands
         (f"loss (?P<loss>{NAME})", "loss -0,125", "-0,125"),
