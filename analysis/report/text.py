@@ -96,7 +96,7 @@ def with_interval(estimate: Estimate, factor: float = 1.0) -> str:
     return f"{value} [{low}, {high}]"
 
 
-def rounded(value: float, low: float, high: float, min_decimals: int = 0) -> tuple[str, str, str]:
+def rounded(value: float, low: float, high: float, *, min_decimals: int = 0) -> tuple[str, str, str]:
     """The three to two digits of the half-width, and more where a bound would lose its sign."""
     fewest = max(min_decimals, _decimals(high / 2 - low / 2))
     enough = (d for d in range(fewest, fewest + MAX_FURTHER_DECIMALS + 1) if not _lose_sign((low, high), d))
