@@ -92,7 +92,7 @@ def with_interval(estimate: Estimate, factor: float = 1.0) -> str:
         digits = 3 + max(0, floor(log10(abs(factor * estimate.value) / half)) if estimate.value else 0)
         value, low, high = (f"{factor * x:.{min(digits, 15)}g}" for x in (estimate.value, estimate.low, estimate.high))
         return f"{value} [{low}, {high}]"
-    value, low, high = rounded(*(factor * x for x in (estimate.value, estimate.low, estimate.high)))
+    value, low, high = rounded(factor * estimate.value, factor * estimate.low, factor * estimate.high)
     return f"{value} [{low}, {high}]"
 
 
