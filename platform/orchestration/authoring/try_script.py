@@ -23,6 +23,7 @@ from branchwise.trainables.runtime.processes import scratch_folder
 TIME_LIMIT = 600.0  # seconds of each run
 MAX_OTHERS = 6  # metrics that are named next to the likeliest
 ANY_METRIC = Metric(key="metric", source={"key": "metric"}, maximize=True)
+FAILED = re.compile(r"exit code|killed|time limit|command")  # how a run that did not end well is reported
 Say = Callable[[str], None]
 
 
@@ -39,11 +40,13 @@ def try_script(draft: Draft, folder: Path, say: Say) -> Draft:
     with scratch_folder() as scratch:
         trial = _run(draft, folder, {}, 0, scratch / "0")
         path = missing_file(trial.log, folder) or _folder_given(draft, folder)
+        if FAILED.match(trial.result.error):
+            path = path or _folder_beside(folder)
         if trial.result.status == "failed" and path and not draft.cwd:
             say(f"--try: it reads {path} from where it lies: cwd is set")
             draft = replace(draft, cwd=".")
             trial = _run(draft, folder, {}, 0, scratch / "1")
-        if re.match(r"exit code|killed|time limit|command", trial.result.error):
+        if FAILED.match(trial.result.error):
             raise UserError(
                 f"{draft.script}: --try: it fails with its defaults: {trial.result.error}; give what it needs by "
                 "--set NAME=VALUE"
@@ -62,6 +65,12 @@ def _folder_given(draft: Draft, folder: Path) -> str:
     values = [option.value for option in draft.options.options if isinstance(option.value, str)]
     texts = [value for value in values if value.strip("./") and not Path(value).is_absolute()]
     return next((text for text in texts if os.path.isdir(folder / text)), "")
+
+
+def _folder_beside(folder: Path) -> str:
+    """The first folder next to the script, whose name the script or a library of its may hold; empty for none."""
+    names = (entry.name for entry in os.scandir(folder) if entry.is_dir())
+    return next((name for name in sorted(names) if name[0] not in "._" and name != "results"), "")
 
 
 def _with_metric(draft: Draft, trial: ArmTrial, say: Say) -> Draft:
