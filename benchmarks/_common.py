@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "platform")]
@@ -135,32 +135,12 @@ def paper_setting(device: str, threads: int) -> tuple[Any, Any]:
     """A cohort's `Setting` with the paper's teacher, untrained, on random images, and the spec it belongs to."""
     import torch
 
-    from branchwise.trainables.dash.data import datasets
-    from branchwise.trainables.dash.diffusion import schedule
-    from branchwise.trainables.dash.nets import unet
+    from branchwise.trainables.dash.machine.fixtures import setting
     from branchwise.trainables.dash.settings.spec import Spec
-    from branchwise.trainables.dash.training.steps import Setting
 
     spec = Spec.model_validate(PAPER)
     torch.set_num_threads(threads)
-    draw = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (4096, 3, 32, 32), dtype=torch.uint8, generator=draw).to(device)
-    dataset = datasets.Dataset(images, (torch.arange(4096) % 10).to(device), classes=10)
-    teacher = unet.build(spec.teacher, dataset.image_shape, dataset.classes, seed=0).to(device).eval()
-    importance, unused = torch.zeros(1000, device=device), cast(Any, None)  # without evaluation
-    alphas_cumprod = schedule.cosine_alphas_cumprod(device)
-    setting = Setting(
-        context=silent(device),
-        seed=0,
-        dataset=dataset,
-        holdout=dataset,
-        alphas_cumprod=alphas_cumprod,
-        teacher=teacher,
-        teacher_importance=importance,
-        against=unused,
-        evaluate=spec.evaluate,
-    )
-    return setting, spec
+    return setting(spec, silent(device)), spec
 
 
 def silent(device: str) -> Any:

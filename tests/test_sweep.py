@@ -56,27 +56,6 @@ def test_bad_arguments_exit_with_2_without_writing(
 
 
 @pytest.mark.slow
-def test_sweep_from_another_folder_fills_its_run_folder(sweep: Sweep, surface_space: Path, tmp_path: Path) -> None:
-    storage = tmp_path / "a folder with spaces"
-    code, output = sweep("--space", surface_space.name, "--storage", storage, cwd=tmp_path)
-    assert code == 0, output
-    run = storage / "surface-ablation"
-    arms = pd.read_parquet(run / "arms.parquet")
-    assert len(arms) == 27
-    assert set(arms["status"]) == {"done"}
-    assert arms["value"].notna().all()
-    assert arms.loc[arms["cell"] == "full", "component.anchor"].all()
-    assert arms.loc[arms["kind"] == "baseline", "component.anchor"].isna().all()
-    assert arms.loc[arms["cell"] == "base", "hp.uncond_weight"].eq(0).all()
-    manifest = json.loads((run / "manifest.json").read_text())
-    assert manifest["status"] == "finished"
-    assert manifest["arms_by_status"]["done"] == 27
-    assert (run / "report/index.html").exists()
-    assert "supported" in output
-    assert str(run / "report/index.html") in output
-
-
-@pytest.mark.slow
 def test_failed_and_diverged_arms_are_reported(sweep: Sweep, surface_space: Path, tmp_path: Path) -> None:
     # Where `anchor` is off, block 2 crashes: four of the nine arms that train together, and then separately.
     faults = ["--set", "faults.diverge=[1]", "--set", "design.components.anchor.off={faults.crash: [2]}"]
@@ -112,15 +91,17 @@ def run_cohort(arms, context):
 
 
 @pytest.mark.slow(30)
-def test_report_lives_while_sweep_runs(
+def test_sweep_from_another_folder_renews_its_report_and_fills_its_run_folder(
     start_sweep: Callable[..., subprocess.Popen[str]], surface_space: Path, tmp_path: Path
 ) -> None:
     """Interim pages hold the finished blocks, and no verdict; the last is the report."""
+    storage = tmp_path / "a folder with spaces"
     (tmp_path / "patient_surface.py").write_text(PATIENT.replace("SEEN", repr(str(tmp_path / "seen"))))
     surface_space.write_text(surface_space.read_text().replace("trainable: surface", "trainable: patient_surface"))
-    arms = ("--set", "resources.arms_per_trial=3")
-    process = start_sweep("--space", surface_space, "--storage", tmp_path, "--name", "run", *arms)
-    report, page = tmp_path / "run/report", ""
+    options = ("--set", "resources.arms_per_trial=3")
+    process = start_sweep("--space", surface_space.name, "--storage", storage, *options, cwd=tmp_path)
+    run = storage / "surface-ablation"
+    report, page = run / "report", ""
     while not page and process.poll() is None:
         time.sleep(0.2)
         if (report / "index.html").is_file():
@@ -136,12 +117,24 @@ def test_report_lives_while_sweep_runs(
     assert "uncond_branch.share &gt; 0.60" in page
     assert 'id="table-claims"' not in page
     assert 'http-equiv="refresh"' in page
-    assert stored == {"format": 2, "interim": True, "runs": ["run"]}
+    assert stored == {"format": 2, "interim": True, "runs": ["surface-ablation"]}
     final = (report / "index.html").read_text()
     assert "Interim" not in final
     assert 'http-equiv="refresh"' not in final
     assert 'id="table-claims"' in final
-    assert not list((tmp_path / "run").glob(".report*"))
+    assert not list(run.glob(".report*"))
+    arms = pd.read_parquet(run / "arms.parquet")
+    assert len(arms) == 27
+    assert set(arms["status"]) == {"done"}
+    assert arms["value"].notna().all()
+    assert arms.loc[arms["cell"] == "full", "component.anchor"].all()
+    assert arms.loc[arms["kind"] == "baseline", "component.anchor"].isna().all()
+    assert arms.loc[arms["cell"] == "base", "hp.uncond_weight"].eq(0).all()
+    manifest = json.loads((run / "manifest.json").read_text())
+    assert manifest["status"] == "finished"
+    assert manifest["arms_by_status"]["done"] == 27
+    assert "supported" in output
+    assert str(report / "index.html") in output
 
 
 @pytest.mark.slow(65)

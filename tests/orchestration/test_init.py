@@ -422,7 +422,7 @@ def test_folder_option_sets_cwd_if_required(
     output = capsys.readouterr().out
     assert "it reads digits from where it lies: cwd is set" in output
     assert "second run: the same; no option sets a seed, so blocks differ only if the script is random" in output
-    fixed = text.replace("o.root", "'digits'").replace("p.add_argument(\"--root\", default=\"../mnist\")", "")
+    fixed = text.replace("o.root", "'digits'").replace('p.add_argument("--root", default="../mnist")', "")
     (tmp_path / "fixed.py").write_text(textwrap.dedent(fixed))
     assert init_space.main(["fixed.py", "--try"]) == 0
     assert "it reads digits from where it lies: cwd is set" in capsys.readouterr().out
