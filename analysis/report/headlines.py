@@ -8,10 +8,11 @@ from branchwise.analysis.declared.cells import DEFAULTS
 from branchwise.analysis.report.search import knobs, setting
 from branchwise.analysis.report.text import p_is
 from branchwise.analysis.report.wording import effect_text, harm_text, natural, titled, verb
+from branchwise.analysis.statistics.attribution import ScaleResult
 from branchwise.analysis.statistics.baseline_comparison import BASELINE
 from branchwise.analysis.statistics.contrasts import Quantity
 from branchwise.analysis.statistics.findings import Findings
-from branchwise.analysis.statistics.model import holm
+from branchwise.analysis.statistics.model import Estimate, holm
 from branchwise.analysis.statistics.screening.effects import ranks_only
 from branchwise.analysis.statistics.sequential.extended import decided_before, grew
 
@@ -34,7 +35,7 @@ def answers(findings: Findings) -> tuple[str, ...]:
 
 
 def _of_comparisons(findings: Findings) -> Iterator[str]:
-    """The full method against no distillation, the best baseline and its teacher, regardless of the outcome."""
+    """The full method against scratch, the best baseline and its teacher, whether it is better or worse."""
     scale, outcome = findings.headline, findings.run.primary
     for comparison in findings.standings:
         if comparison.role == BASELINE or findings.run.unfinished:
@@ -42,7 +43,7 @@ def _of_comparisons(findings: Findings) -> Iterator[str]:
         effect = effect_text(comparison.estimate, scale)
         who = f"The full method against {comparison.against} ({comparison.role})"
         if not comparison.estimate.has_interval:
-            yield f"{who}: better by {effect}; {comparison.estimate.reason}."
+            yield f"{who}: {_better_or_worse(comparison.estimate, scale)}; {comparison.estimate.reason}."
         elif comparison.estimate.p > findings.run.inference.alpha:
             yield f"{who}: not distinguishable ({effect}; {p_is(comparison.estimate.p)})."
         elif comparison.estimate.value > 0:
@@ -96,9 +97,9 @@ def _of_components(findings: Findings) -> Iterator[str]:
         elif findings.looks and not findings.looks.blocks:
             yield f"{name}: not judged: {findings.looks.progress}."
         elif findings.run.unfinished:
-            yield f"{name}: better by {effect} so far; not judged: {findings.run.unfinished}."
+            yield f"{name}: so far {_better_or_worse(message.effect, visible)}; not judged: {findings.run.unfinished}."
         elif not row.effect.has_interval:
-            yield f"{name}: better by {effect}; {row.effect.reason}."
+            yield f"{name}: {_better_or_worse(message.effect, visible)}; {row.effect.reason}."
         elif not row.p_holm <= findings.run.inference.alpha:
             yield f"{name}: effect on {outcome.title} not distinguishable from zero ({effect}; {p})."
         else:
@@ -106,6 +107,13 @@ def _of_components(findings: Findings) -> Iterator[str]:
             share = f", {row.share.value:.0%} of the gain" if row.share.value > 0 else ""
             effect = effect if helps else harm_text(message.effect, visible)
             yield f"{name}: {verb(outcome, helps)} {outcome.title} by {effect}{share}{WHICH[row.tested or 'shapley']}."
+
+
+def _better_or_worse(estimate: Estimate, scale: ScaleResult) -> str:
+    """`better by 3.1 points [0.2, 6.0]`, or `worse by 3.1 points`."""
+    return (
+        f"worse by {harm_text(estimate, scale)}" if estimate.value < 0 else f"better by {effect_text(estimate, scale)}"
+    )
 
 
 def _of_a_search(findings: Findings) -> Iterator[str]:
@@ -128,7 +136,7 @@ def _of_a_search(findings: Findings) -> Iterator[str]:
         visible = natural_scale.relative.get(cell, estimate)
         effect = effect_text(visible, natural_scale)
         if not estimate.has_interval:
-            yield f"{name}: better by {effect} against {against}; {estimate.reason}."
+            yield f"{name}: {_better_or_worse(visible, natural_scale)} against {against}; {estimate.reason}."
         elif is_better:
             yield f"{name}: {verb(outcome)} {outcome.title} by {effect} against {against}."
         elif p <= alpha:

@@ -48,7 +48,7 @@ class ComponentRow:
 
     @property
     def effect(self) -> Estimate:
-        """The effect that is tested; the Shapley value, which is unknown then, where none is."""
+        """The tested effect. If none is tested, the Shapley value, which is then unknown."""
         result: Estimate = getattr(self, self.tested or "shapley")
         return result
 
@@ -153,7 +153,7 @@ def analyse_scale(
 def with_worst_values(results: pd.DataFrame, failed_arms: pd.DataFrame, scale: ScaleResult) -> pd.DataFrame:
     """The results, and a value for each failed arm: as bad, for its cell and block, as the worst arm.
 
-    lost: rows with cell and block; one without any result in its cell or block gets no value.
+    failed_arms: one row per arm, with its cell and block; an arm gets no value where these have no result.
     """
     column = scale.outcome.name
     finite = np.isfinite(scale.improvement(results[column].to_numpy(dtype=float)))

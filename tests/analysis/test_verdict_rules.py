@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from branchwise.analysis.declared.factors import Factor, Grid, combinations
 from branchwise.analysis.records.folder import load_run
 from branchwise.analysis.report.build import build_report
 from branchwise.analysis.report.claims import claims_table
+from branchwise.analysis.report.headlines import answers
 from branchwise.analysis.report.tables import attribution_table
 from branchwise.analysis.report.terminal import show
 from branchwise.analysis.statistics.attribution import headline_effect
@@ -148,6 +150,10 @@ def test_unfinished_plan_is_not_tested(make_run):
     assert [item.message for item in required(folder, [])] == ["not judged: 3 of 5 blocks"]
     complete = analyse(load_run(make_run("whole", blocks=5, claims=["uncond_branch.shapley > 0"])))
     assert complete.verdicts[0].status == "supported"
+    harmful = analyse(load_run(make_run("harmful", effects={"a": 0.5, "b": -0.4}, blocks=5, drop=["full-b3", "a-b4"])))
+    better, worse = (text for text in answers(harmful) if "so far" in text)
+    assert re.match(r"a: so far better by \d.*%.*; not judged: ", better)
+    assert re.match(r"b: so far worse by \d[^-]*%; not judged: ", worse)
 
 
 def test_failed_arms_count_against_claims(make_run):

@@ -305,7 +305,7 @@ def test_try_reports_script_failure(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "train.py").write_text(TRIED.replace("random\n", "random, no_such_thing\n"))
     assert init_space.main(["train.py", "--try"]) == 2
-    assert "--try: it fails with its defaults: exit code 1; it said: " in capsys.readouterr().err
+    assert "--try: the script fails with its defaults: exit code 1; it said: " in capsys.readouterr().err
     assert not (tmp_path / "train.yaml").exists()
 
 

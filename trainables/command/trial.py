@@ -74,9 +74,7 @@ class CommandTrainable:
             ("metric", command.described(command.metric.key)),
         ]
         if command.config is None and not any("seed" in placeholders(text) for _, text in command.texts()):
-            rows.append(
-                ("seed", "not handed on: no placeholder {seed}, so blocks differ only by chance of the program's")
-            )
+            rows.append(("seed", "not passed: command has no {seed}, so blocks differ only if the program is random"))
         return rows
 
     def cohort_key(self, spec: Any) -> None:

@@ -33,7 +33,9 @@ def try_script(draft: Draft, folder: Path, say: Say) -> Draft:
     Raises UserError when the script fails.
     """
     if not components([option for option in draft.options.options if not option.is_seed]):
-        raise UserError(f"{draft.script}: --try: it has no option to vary; give each part of the method an option")
+        raise UserError(
+            f"{draft.script}: --try: the script has no option to vary; add an option for each part of the method"
+        )
     required = [option.flag for option in draft.options.options if option.required]
     if required:
         say(f"--try: {', '.join(required)} is required; it is run with a value that was made up")
@@ -48,8 +50,8 @@ def try_script(draft: Draft, folder: Path, say: Say) -> Draft:
             trial = _run(draft, folder, {}, 0, scratch / "1")
         if FAILED.match(trial.result.error):
             raise UserError(
-                f"{draft.script}: --try: it fails with its defaults: {trial.result.error}; give what it needs by "
-                "--set NAME=VALUE"
+                f"{draft.script}: --try: the script fails with its defaults: {trial.result.error}; give what it needs "
+                "by --set NAME=VALUE"
             )
         draft = _with_metric(draft, trial, say)
         if draft.confirmed:
@@ -83,7 +85,7 @@ def _with_metric(draft: Draft, trial: ArmTrial, say: Say) -> Draft:
         say("--try: nothing that it printed or wrote looks like a metric; name it under command.metric")
         return draft
     unit = ", in per cent" if guess.percent else ""
-    unit += "" if guess.is_certain else "; its name does not tell: check command.direction"
+    unit += "" if guess.is_certain else "; the direction is a guess: check command.direction"
     where = ", ".join(f"{key}: {value}" for key, value in guess.source.items())
     say(f"--try: metric {guess.key} ({where}), {'higher' if guess.maximize else 'lower'} is better{unit}")
     others = [metric.key for metric in guesses if metric.key.lower() != guess.key.lower()]

@@ -94,7 +94,7 @@ def run_sweep(plan: Plan, address: str | None, console: Console, events: Events 
 
 @contextlib.contextmanager
 def acquire_run(plan: Plan) -> Iterator[RunSession]:
-    """Holds the folder of the run, that of the next free name where the plan's was taken just now. Raises
+    """Locks the run's folder, or that of the next free name where another process has just taken the plan's. Raises
     UserError. Afterwards, no file of a run that never started remains."""
     taken: list[str] = []
     with contextlib.ExitStack() as stack:
@@ -103,7 +103,7 @@ def acquire_run(plan: Plan) -> Iterator[RunSession]:
                 lease = stack.enter_context(hold(plan.run.files))
                 if plan.resumed or not plan.run.has_plan():
                     break
-                refusal = UserError(f"{plan.run.root} was begun by another process just now; choose another --name")
+                refusal = UserError(f"{plan.run.root} was just started by another process; choose another --name")
                 stack.pop_all().close()
             except RunLockedError as locked:
                 refusal = locked
@@ -254,7 +254,7 @@ def _work(run_session: RunSession, on: Cluster, console: Console) -> None:
 def work_by_looks(
     run_session: RunSession, plan: Plan, run_stage: Callable[[Sequence[Cohort]], None], console: Console
 ) -> None:
-    """Runs what precedes each look and then looks, until a look ends the sweep, or a limit does."""
+    """Runs the blocks before each look, then the look itself, until a look or a limit ends the sweep."""
     stages = plan.stages
     for number, (blocks, cohorts) in enumerate(stages):
         if cohorts:
