@@ -27,7 +27,7 @@ from branchwise.documents import Document  # noqa: E402
 from branchwise.orchestration.errors import UserError  # noqa: E402
 from branchwise.orchestration.execution.cluster import address_of  # noqa: E402
 from branchwise.orchestration.execution.exit_status import classify_exit  # noqa: E402
-from branchwise.orchestration.execution.sweep import Outcome, run_sweep  # noqa: E402
+from branchwise.orchestration.execution.sweep import SweepResult, run_sweep  # noqa: E402
 from branchwise.orchestration.input.command_line import open_storage  # noqa: E402
 from branchwise.orchestration.input.sweep_commands import program_name, read_options  # noqa: E402
 from branchwise.orchestration.monitoring.documents import list_document, plan_document, status_document  # noqa: E402
@@ -122,33 +122,30 @@ def run(options: argparse.Namespace, console: Console) -> int:
     if dry_run:
         return 2 if obstacle else 0
     started = time.monotonic()
-    outcome = run_sweep(
-        plan, options.address, console, events
-    )  # execution: sweep -> teacher, search, trials -> trainables
-    if outcome.exit_status.interrupted:
-        print_interrupted(outcome.plan, options.storage, console)
-    elif outcome.limit and outcome.summary is not None:
-        print_limited(outcome.plan, outcome.counts, outcome.summary, outcome.limit, options.storage, console)
-    elif outcome.summary is None:
+    # To read on: execution/sweep.py, from there teacher, search or trials, and the trainables.
+    result = run_sweep(plan, options.address, console, events)
+    if result.exit_status.interrupted:
+        print_interrupted(result.plan, options.storage, console)
+    elif result.limit and result.summary is not None:
+        print_limited(result.plan, result.counts, result.summary, result.limit, options.storage, console)
+    elif result.summary is None:
         print_failed(
-            outcome.plan, outcome.exit_status.message, options.storage, outcome.exit_status.resumable, options.program
+            result.plan, result.exit_status.message, options.storage, result.exit_status.resumable, options.program
         )
     else:
         seconds = time.monotonic() - started
-        print_outcome(outcome.plan, outcome.counts, outcome.summary, seconds, options.storage, console)
-    announce_end(outcome, events)
-    return outcome.exit_status.code
+        print_outcome(result.plan, result.counts, result.summary, seconds, options.storage, console)
+    announce_end(result, events)
+    return result.exit_status.code
 
 
-def announce_end(outcome: Outcome, events: Events) -> None:
+def announce_end(result: SweepResult, events: Events) -> None:
     """Write the last lines of `--progress json`."""
-    if outcome.limit:
-        events.limit(outcome.limit)
-    state = str(outcome.plan.run.read_manifest().get("status", "damaged"))
-    finished = (
-        sum(number for status, number in outcome.counts.items() if status != "missing") if outcome.counts else None
-    )
-    events.done(outcome.exit_status.code, state, finished, outcome.exit_status.message)
+    if result.limit:
+        events.limit(result.limit)
+    state = str(result.plan.run.read_manifest().get("status", "damaged"))
+    finished = sum(number for status, number in result.counts.items() if status != "missing") if result.counts else None
+    events.done(result.exit_status.code, state, finished, result.exit_status.message)
 
 
 def make_plan(options: argparse.Namespace, dry_run: bool) -> Plan:

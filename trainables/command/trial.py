@@ -275,23 +275,23 @@ def _last_step(steps: int | str | None, values: Mapping[str, Any]) -> int:
 
 def _environment(command: Command, values: Mapping[str, Any]) -> dict[str, str]:
     """The worker's environment, without Branchwise in PYTHONPATH, and with the variables of the space."""
-    actual = str(Path(__file__).parents[3])
-    paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path and path != actual]
+    branchwise_path = str(Path(__file__).parents[3])
+    paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path and path != branchwise_path]
     env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     env |= {"PYTHONPATH": os.pathsep.join(paths)} if paths else {}
     env |= {
-        "PYTHONUNBUFFERED": "1",
+        "PYTHONUNBUFFERED": "1",  # lines must arrive as they are printed
         "PATH": _with_environment_programs(env.get("PATH")),
-    }  # lines must arrive as they are printed
+    }
     return env | {name: filled(text, values) for name, text in command.env.items()}
 
 
 def _with_environment_programs(path: str | None) -> str:
     """The PATH with the programs of this Python: first in a virtual environment while none is active, else last."""
-    arm_folder = str(Path(sys.executable).parent)
+    programs = str(Path(sys.executable).parent)
     active = {"VIRTUAL_ENV", "CONDA_PREFIX"} & os.environ.keys()
     first = sys.prefix != sys.base_prefix and not active and not _of_a_tool(sys.prefix)
-    return os.pathsep.join([arm_folder, path or ""] if first else [path or "", arm_folder])
+    return os.pathsep.join([programs, path or ""] if first else [path or "", programs])
 
 
 def _of_a_tool(prefix: str) -> bool:
@@ -334,5 +334,5 @@ def _tail(log: Path) -> str:
 def _last_output(log: Path) -> str:
     """The last lines of the output since the attempt started, as the end of a message."""
     text = f"\n{_tail(log)}".rpartition("\n--- ")[2].partition("\n")[2]
-    argv = last_lines(text.encode())
-    return f"; it said: {argv}" if argv else ""
+    lines = last_lines(text.encode())
+    return f"; it said: {lines}" if lines else ""

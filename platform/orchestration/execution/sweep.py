@@ -44,9 +44,9 @@ if TYPE_CHECKING:  # it imports pandas and matplotlib
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """The result of a sweep. `plan` is as it was carried out; `counts` states how many arms have which status, and is
-    empty where no results were collected; `summary` is set when the sweep ran to its end."""
+class SweepResult:
+    """`plan` is as it was carried out; `counts` are the arms of each status, empty where no results were collected;
+    `summary` is set when the sweep ran to its end."""
 
     plan: Plan
     exit_status: ExitStatus
@@ -68,7 +68,7 @@ class RunSession:
     events: Events = field(default_factory=Events)
 
 
-def run_sweep(plan: Plan, address: str | None, console: Console, events: Events | None = None) -> Outcome:
+def run_sweep(plan: Plan, address: str | None, console: Console, events: Events | None = None) -> SweepResult:
     """Carries the plan out, collects the results and makes the report; collects also what an interrupt or a failure
     left. Raises UserError, OSError or KeyboardInterrupt when no arm was started, and unexpected errors."""
     with contextlib.ExitStack() as stack:
@@ -89,7 +89,9 @@ def run_sweep(plan: Plan, address: str | None, console: Console, events: Events 
             with interrupts.deferred():
                 return _finalize_failed(run_session, error)
         done = finished(complete(counts, run_session.plan.total))
-        return Outcome(plan=run_session.plan, exit_status=done, counts=counts, summary=summary, limit=run_session.limit)
+        return SweepResult(
+            plan=run_session.plan, exit_status=done, counts=counts, summary=summary, limit=run_session.limit
+        )
 
 
 @contextlib.contextmanager
@@ -148,21 +150,21 @@ def _execute(run_session: RunSession, address: str | None, console: Console) -> 
     # The workers have stopped with the cluster, so their records are final.
 
 
-def _finalize_failed(run_session: RunSession, error: BaseException) -> Outcome:
+def _finalize_failed(run_session: RunSession, error: BaseException) -> SweepResult:
     """Collect the results of a sweep that failed, as far as the storage allows, so that it can be resumed.
 
     Reraises an unexpected error.
     """
     plan, counts = run_session.plan, {}
     if isinstance(error, TakenOverError):
-        return Outcome(plan=plan, exit_status=classify_exit(error, has_started=True))
+        return SweepResult(plan=plan, exit_status=classify_exit(error, has_started=True))
     try:
         plan.run.restore(run_session.originals)
         plan.run.delete_unfinished()  # partial files of workers that stopped with the cluster
         counts = collect_session(run_session, state_after(error))
     except OSError as failure:
         error = error if isinstance(error, (KeyboardInterrupt, SweepAbortedError)) else failure
-    return Outcome(plan=plan, exit_status=classify_exit(error, has_started=True), counts=counts)
+    return SweepResult(plan=plan, exit_status=classify_exit(error, has_started=True), counts=counts)
 
 
 def _begin(run_session: RunSession, on: Cluster, console: Console) -> None:
@@ -176,10 +178,9 @@ def _begin(run_session: RunSession, on: Cluster, console: Console) -> None:
     if plan.resumed:
         plan.run.delete_unfinished()
     else:
-        unpaired_arms = tuple(
-            Cohort(name=f"reused-{item.arm.name}", arms=(item.arm,)) for item in plan.reused
-        )  # in case one fails
-        write_plan(plan.run, plan.space, (*plan.cohorts, *unpaired_arms), plan.extends)
+        # A reused arm that turns out to be damaged is trained by itself.
+        reused_cohorts = tuple(Cohort(name=f"reused-{item.arm.name}", arms=(item.arm,)) for item in plan.reused)
+        write_plan(plan.run, plan.space, (*plan.cohorts, *reused_cohorts), plan.extends)
         copy_records(plan.run, plan.reused)
     run_session.meter = meter_of(plan)
     run_session.plan, run_session.has_started, run_session.originals = plan, True, plan.run.read_originals()
