@@ -140,8 +140,8 @@ class Pairs(Ablation):
                 "    def spread(self) -> float:\n        return self.shapley.se * (self.shapley.df + 1) ** 0.5\n",
             ),
             "analysis/report/tables.py": (
-                "effect_text(told.leave_one_out, shown), effect_text(told.add_one_in, shown),\n",
-                "effect_text(told.leave_one_out, shown), effect_text(told.add_one_in, shown), number(row.spread),\n",
+                "effect_text(view.leave_one_out, shown), effect_text(view.add_one_in, shown),\n",
+                "effect_text(view.leave_one_out, shown), effect_text(view.add_one_in, shown), number(row.spread),\n",
             ),
             "analysis/report/tables.py#2": ('"add-one-in")', '"add-one-in", "SD over blocks")'),
         },
