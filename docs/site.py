@@ -82,7 +82,7 @@ def lay_out(folder: Path) -> None:
     (folder / "notebooks").mkdir()
     for name in NOTEBOOKS:
         notebook = nbformat.read(ROOT / f"analysis/{name}.ipynb", as_version=4)
-        # The quick start writes a run where it is executed; the others read those of the checkout.
+        # The quick start writes a run where it is executed; the others read those of the checkout, one from its root.
         start = {"quickstart": folder, "guidance": ROOT}.get(name, ROOT / "analysis")
         NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(start)}}).execute()
         nbformat.write(notebook, folder / f"notebooks/{name}.ipynb")

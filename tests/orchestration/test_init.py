@@ -417,7 +417,9 @@ def test_folder_option_sets_cwd_if_required(
     """
     (tmp_path / "train.py").write_text(textwrap.dedent(text))
     assert init_space.main(["train.py", "--try"]) == 2
-    assert "no network to download it; give what it needs by --set NAME=VALUE" in capsys.readouterr().err
+    output = capsys.readouterr()
+    assert "no network to download it; give what it needs by --set NAME=VALUE" in output.err
+    assert "cwd is set" not in output.out, "where it lies it fails, too"
     assert init_space.main(["train.py", "--try", "--set", "root=digits"]) == 0
     output = capsys.readouterr().out
     assert "it reads digits from where it lies: cwd is set" in output

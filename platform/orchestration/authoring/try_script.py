@@ -45,9 +45,10 @@ def try_script(draft: Draft, folder: Path, say: Say) -> Draft:
         if FAILED.match(trial.result.error):
             path = path or _folder_beside(folder)
         if trial.result.status == "failed" and path and not draft.cwd:
-            say(f"--try: it reads {path} from where it lies: cwd is set")
             draft = replace(draft, cwd=".")
             trial = _run(draft, folder, {}, 0, scratch / "1")
+            if not FAILED.match(trial.result.error):
+                say(f"--try: it reads {path} from where it lies: cwd is set")
         if FAILED.match(trial.result.error):
             raise UserError(
                 f"{draft.script}: --try: the script fails with its defaults: {trial.result.error}; give what it needs "
