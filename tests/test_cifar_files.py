@@ -93,8 +93,9 @@ def test_cifar10_quick_from_missing_files_to_report(root: Path, tmp_path: Path) 
     environment = {"PYTHONPATH": str(tmp_path / "hook"), "XDG_CACHE_HOME": str(tmp_path / "cache"), "COLUMNS": "400"}
 
     def sweep(*more: str) -> tuple[int, str]:
-        command = [sys.executable, root / "platform/run_sweep.py", "--space", root / "search_spaces/cifar10_quick.yaml"]
-        command += ["--storage", tmp_path / "runs", "--set", f"data.path={data}", *options, *more]
+        space = root / "search_spaces/cifar10_quick.yaml"
+        command = [sys.executable, str(root / "platform/run_sweep.py"), "--space", str(space)]
+        command += ["--storage", str(tmp_path / "runs"), "--set", f"data.path={data}", *options, *more]
         ran = subprocess.run(
             command, env=os.environ | environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             check=False, timeout=500,

@@ -12,7 +12,9 @@ from typing import Any
 import calibrate
 import doctor
 import pytest
+import torch
 
+import branchwise.trainables.dash as dash
 from branchwise.orchestration.planning.plan import plan_new
 from branchwise.orchestration.planning.rates import processor, read_rates
 from branchwise.orchestration.space import load_space
@@ -79,9 +81,9 @@ def test_numbers_that_differ_fail(wrong: float) -> None:
 
 
 def test_workers_exceed_single_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks.torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(NotPossibleError, match="one GPU"):
-        checks.workers_agree("cuda:0", checks.Spec.model_validate(checks.SMALL))
+        checks.workers_agree("cuda:0", dash.Spec.model_validate(checks.SMALL))
 
 
 def test_doctor_runs_gpu_sweep_and_reports_result(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,7 +94,7 @@ def test_doctor_runs_gpu_sweep_and_reports_result(monkeypatch: pytest.MonkeyPatc
         requested.append(command)
         return SimpleNamespace(returncode=code, stdout=lines, stderr="")
 
-    monkeypatch.setattr(doctor.subprocess, "run", run)
+    monkeypatch.setattr(subprocess, "run", run)
     code, lines = 0, "Starting Ray\n10 of 10 arms done in 50 s.\n"
     assert doctor.smoke("cuda:0") == "10 of 10 arms done in 50 s."
     assert "resources.gpus_per_trial=1" in requested[0]
@@ -131,7 +133,9 @@ def test_calibrated_plans_use_measured_rates(
     plan = plan_new(space, storage_at(tmp_path / "runs"), None)
     assert plan.device is not None
     assert plan.device.rates == rates
-    assert space.module.cohort_cost([space.spec], plan.device, 1).measured == pytest.approx(1.0)
+    estimate = space.module.cohort_cost([space.spec], plan.device, 1)
+    assert estimate is not None
+    assert estimate.measured == pytest.approx(1.0)
     import run_sweep
 
     assert run_sweep.main(["--space", str(file), "--dry-run", "--storage", str(tmp_path / "runs")]) == 0

@@ -6,6 +6,7 @@ import io
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -215,7 +216,7 @@ def test_closed_pipe_leaves_no_traceback() -> None:
 
 
 def test_closed_streams_are_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(interrupts.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
     # A thread that another test of this process left behind would make `leave` end the process at once.
     monkeypatch.setattr(interrupts, "has_abandoned_threads", lambda: False)
     monkeypatch.setattr(sys, "stdout", None)

@@ -41,8 +41,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "--no-deps",
         "--no-build-isolation",
         "-w",
-        location,
-        source,
+        str(location),
+        str(source),
     ]
     subprocess.run(command, check=True)
     return next(location.glob("*.whl"))

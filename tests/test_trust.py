@@ -15,7 +15,7 @@ from users import another_user
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.planning.plan import plan_new
 from branchwise.orchestration.run_folder.plan_file import read_plan, write_plan
-from branchwise.orchestration.space import load_space
+from branchwise.orchestration.space import Space, load_space
 from branchwise.run_files.sealing import sealed_json, sha256
 from branchwise.trainables.runtime.run_folder import RunFolder
 from branchwise.trainables.runtime.storage import storage_at
@@ -91,7 +91,7 @@ def received(text: str, folder: Path, storage: Path) -> RunFolder:
     return plan.run
 
 
-def _load(text: str, folder: Path) -> object:
+def _load(text: str, folder: Path) -> Space:
     file = folder / "space.yaml"
     file.write_text(text)
     return load_space(file, imports=False)

@@ -20,6 +20,7 @@ from pydantic import BaseModel
 
 Kind = Literal["cell", "baseline", "search", "confirm"]
 Scale = Literal["log", "logit", "identity"]
+ArmStatus = Literal["done", "stopped", "diverged", "failed"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +79,7 @@ class Cohort:
 class Result:
     """The result of an arm. `values` fill the declared columns; each of `tables` fills rows of `<name>.parquet`."""
 
-    status: Literal["done", "stopped", "diverged", "failed"]
+    status: ArmStatus
     values: Mapping[str, Any] = field(default_factory=dict)
     error: str = ""
     tables: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)

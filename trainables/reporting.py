@@ -6,9 +6,9 @@ import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from branchwise.trainables.contract import Arm, Context, Result, outcome
+from branchwise.trainables.contract import Arm, ArmStatus, Context, Result, outcome
 from branchwise.trainables.metrics import Declared, as_number
 
 IDENTITY = ("sweep", "arm", "block", "cell", "step")  # columns of curves that no metric may be called
@@ -77,9 +77,7 @@ class Reporter:
         if len(self._rows) > MAX_ROWS:
             self._rows, self._stride = self._rows[::2], 2 * self._stride
 
-    def _result(
-        self, status: Literal["done", "stopped", "diverged", "failed"], values: Mapping[str, Any], error: str = ""
-    ) -> Result:
+    def _result(self, status: ArmStatus, values: Mapping[str, Any], error: str = "") -> Result:
         seconds = time.monotonic() - self._started_at
         steps = {"steps": self._last} if self._last else {}
         tables = {"curves": tuple(self._rows)} if self._rows else {}

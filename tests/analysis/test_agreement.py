@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,18 +16,20 @@ from statsmodels.stats.multitest import multipletests
 
 from branchwise.analysis.declared.cells import factorial_cells
 from branchwise.analysis.declared.factors import switches
+from branchwise.analysis.declared.inference import ALPHA
 from branchwise.analysis.declared.outcomes import VALUE
 from branchwise.analysis.records.folder import load_run
 from branchwise.analysis.statistics.agreement import agreement, warnings
 from branchwise.analysis.statistics.attribution import analyse_scale, with_worst_values
 from branchwise.analysis.statistics.findings import analyse
-from branchwise.analysis.statistics.model import ALPHA
 
 COMPONENTS = ("a", "b", "c")
 CELLS, GRID = factorial_cells(COMPONENTS), switches(COMPONENTS)
 
 
-def simulate(blocks=5, seed=0, off_sd=0.05, on_sd=0.05, effect_sd=0.0) -> pd.DataFrame:
+def simulate(
+    blocks: int = 5, seed: int = 0, off_sd: float = 0.05, on_sd: float = 0.05, effect_sd: float = 0.0
+) -> pd.DataFrame:
     """Component a: effect 0.4 with SD effect_sd over blocks; cells without it scatter with off_sd, with it on_sd."""
     rng = np.random.default_rng(seed)
     rows = []
@@ -39,7 +43,7 @@ def simulate(blocks=5, seed=0, off_sd=0.05, on_sd=0.05, effect_sd=0.0) -> pd.Dat
 
 
 @pytest.mark.filterwarnings("ignore:The design matrix is rank-deficient")
-def test_block_by_component_is_analysis_of_variance():
+def test_block_by_component_is_analysis_of_variance() -> None:
     frame = simulate(effect_sd=0.1).assign(y=lambda f: np.log(f["value"]))
     rows = agreement(analyse_scale(frame, GRID, VALUE), frame, COMPONENTS)
     small = smf.ols("y ~ C(cell) + C(block)", frame).fit()
@@ -52,7 +56,7 @@ def test_block_by_component_is_analysis_of_variance():
     assert [row.varies_p for row in rows] == pytest.approx(list(multipletests(unadjusted, method="holm")[1]))
 
 
-def test_spreads_are_residuals_of_each_half():
+def test_spreads_are_residuals_of_each_half() -> None:
     frame = simulate(off_sd=0.3, on_sd=0.03).assign(y=lambda f: np.log(f["value"]))
     row = agreement(analyse_scale(frame, GRID, VALUE), frame, COMPONENTS)[0]
     matches = [smf.ols("y ~ C(cell) + C(block)", frame[frame["a"] == on]).fit().mse_resid for on in (0, 1)]
@@ -63,7 +67,7 @@ def test_spreads_are_residuals_of_each_half():
     assert "cells without it scatter with an SD of" in texts
 
 
-def test_only_disagreeing_seeds_are_reported():
+def test_only_disagreeing_seeds_are_reported() -> None:
     scattered = simulate(blocks=6, effect_sd=0.3)
     rows = agreement(analyse_scale(scattered, GRID, VALUE), scattered, COMPONENTS)
     (texts,) = warnings(rows, ALPHA)
@@ -71,7 +75,7 @@ def test_only_disagreeing_seeds_are_reported():
     assert "its effect differs between blocks" in texts
 
 
-def test_even_tables_rarely_warn():
+def test_even_tables_rarely_warn() -> None:
     frames = [simulate(seed=seed) for seed in range(200)]
     rows = [agreement(analyse_scale(frame, GRID, VALUE), frame, COMPONENTS) for frame in frames]
     assert np.mean([min(row.varies_p for row in each) <= 0.05 for each in rows]) < 0.09
@@ -79,13 +83,13 @@ def test_even_tables_rarely_warn():
 
 
 @pytest.mark.parametrize("frame", [simulate(blocks=1), simulate()[lambda f: f["cell"] != "a"]])
-def test_tables_that_cannot_tell_give_no_numbers(frame):
+def test_tables_that_cannot_tell_give_no_numbers(frame: pd.DataFrame) -> None:
     rows = agreement(analyse_scale(frame, GRID, VALUE), frame, COMPONENTS)
     assert all(math.isnan(row.varies) and math.isnan(row.spread_p) for row in rows)
     assert warnings(rows, ALPHA) == []
 
 
-def test_failed_arm_gets_worst_residual():
+def test_failed_arm_gets_worst_residual() -> None:
     frame = simulate(seed=4)
     failed = frame.iloc[[7]]  # full in block 0
     stored = frame.drop(index=7)
@@ -97,7 +101,7 @@ def test_failed_arm_gets_worst_residual():
     assert len(filled) == len(frame)
 
 
-def test_findings_show_effects_with_worst_values(make_run):
+def test_findings_show_effects_with_worst_values(make_run: Callable[..., Path]) -> None:
     findings = analyse(load_run(make_run(failed={"full-b0": "diverged"}, blocks=5)))
     assert set(findings.with_worst) == {"uncond_branch", "anchor", "curriculum_transfer"}
     for row in findings.headline.rows:
@@ -105,6 +109,6 @@ def test_findings_show_effects_with_worst_values(make_run):
     assert analyse(load_run(make_run(name="whole", blocks=5))).with_worst == {}
 
 
-def test_cell_without_results_has_no_table(make_run):
+def test_cell_without_results_has_no_table(make_run: Callable[..., Path]) -> None:
     findings = analyse(load_run(make_run(failed={f"full-b{b}": "diverged" for b in range(3)})))
     assert not any(estimate.has_value for estimate in findings.with_worst.values())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +23,7 @@ COMPONENTS = ("uncond_branch", "anchor", "curriculum")
 CELLS = (*factorial_cells(COMPONENTS), "scratch", "teacher")
 
 
-def vocabulary_of(cells) -> Vocabulary:
+def vocabulary_of(cells: Collection[str]) -> Vocabulary:
     grid = switches(COMPONENTS)
     planned = frozenset(levels for levels in grid.planned if grid.name(levels) in cells)
     return Vocabulary(grid=replace(grid, planned=planned), cells=cells, outcomes={"value": "log"})
@@ -32,21 +33,21 @@ def parse(text: str) -> Claim:
     return parse_claim(text, vocabulary_of(CELLS))
 
 
-def test_share():
+def test_share() -> None:
     claim = parse("uncond_branch.share > 0.60")
     assert (claim.relation, claim.scale, claim.bound) == ("above", "share", 0.6)
     assert claim.terms == (Term(coefficient=1.0, quantity="share", names=("uncond_branch",)),)
     assert parse("uncond_branch.share >= 60%").bound == pytest.approx(0.6)
 
 
-def test_effect():
+def test_effect() -> None:
     claim = parse("anchor.effect < 0")
     assert (claim.relation, claim.scale, claim.bound) == ("below", "effect", 0.0)
     assert parse("anchor.effect > 5%").bound == pytest.approx(0.05)
     assert parse("anchor.shapley > -5%").bound == pytest.approx(-0.05)
 
 
-def test_values_of_cells_baselines_and_teacher():
+def test_values_of_cells_baselines_and_teacher() -> None:
     claim = parse("full.value - teacher.value < 4")
     assert {t.names[0]: t.coefficient for t in claim.terms} == {"full": 1.0, "teacher": -1.0}
     assert (claim.scale, claim.bound) == ("value", 4.0)
@@ -56,12 +57,12 @@ def test_values_of_cells_baselines_and_teacher():
     assert parse("uncond_branch+anchor.value<anchor.value").terms[0].names == ("uncond_branch+anchor",)
 
 
-def test_plus_between_quantities_is_sum_and_within_name_cell():
+def test_plus_between_quantities_is_sum_and_within_name_cell() -> None:
     claim = parse("anchor.value+curriculum.value > 3")
     assert [t.names for t in claim.terms] == [("anchor",), ("curriculum",)]
 
 
-def test_equivalence():
+def test_equivalence() -> None:
     claim = parse("equivalent(anchor, 2%)")
     assert (claim.relation, claim.scale) == ("equivalent", "effect")
     assert claim.terms == (Term(coefficient=1.0, quantity="effect", names=("anchor",)),)
@@ -70,11 +71,11 @@ def test_equivalence():
     assert parse("equivalent(interaction(anchor, curriculum), 3%)").terms[0].quantity == "interaction"
 
 
-def test_interactions_do_not_depend_on_order_of_their_components():
+def test_interactions_do_not_depend_on_order_of_their_components() -> None:
     assert parse("interaction(curriculum, anchor) > 0").terms == parse("interaction(anchor, curriculum) > 0").terms
 
 
-def test_equal_quantities_on_both_sides_are_merged():
+def test_equal_quantities_on_both_sides_are_merged() -> None:
     claim = parse("anchor.share + anchor.share > curriculum.share")
     assert [t.coefficient for t in claim.terms] == [2.0, -1.0]
 
@@ -109,14 +110,14 @@ def test_equal_quantities_on_both_sides_are_merged():
         ("__import__('os')", "has no meaning|expected"),
     ],
 )
-def test_other_claims_are_refused_with_message(text, message):
+def test_other_claims_are_refused_with_message(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message) as error:
         parse(text)
     assert "\n" not in str(error.value)
     assert str(error.value).startswith("claim ")
 
 
-def test_design_that_cannot_judge_claim_refuses_it():
+def test_design_that_cannot_judge_claim_refuses_it() -> None:
     cells = ("full", "anchor+curriculum", "uncond_branch+curriculum", "uncond_branch+anchor")
     assert parse_claim("anchor.leave_one_out > 0", vocabulary_of(cells)).terms
     for text in ("anchor.share > 0.1", "anchor.add_one_in > 0", "equivalent(anchor, 2%)", "base.value > 1"):
@@ -133,7 +134,7 @@ pieces = st.sampled_from(
 @given(st.one_of(st.text(max_size=40), st.lists(pieces, max_size=14).map("".join)))
 @example("anchor.share>0.5")
 @settings(max_examples=600)
-def test_any_text_is_claim_or_value_error(text):
+def test_any_text_is_claim_or_value_error(text: str) -> None:
     try:
         claim = parse(text)
     except ValueError:
@@ -144,7 +145,7 @@ def test_any_text_is_claim_or_value_error(text):
     assert all(name in (*COMPONENTS, *CELLS) for term in claim.terms for name in term.names)
 
 
-def test_parsing_claims_imports_no_heavy_package():
+def test_parsing_claims_imports_no_heavy_package() -> None:
     code = (
         "import sys, branchwise.analysis.statistics.claims; "
         "print(sorted({'numpy', 'pandas', 'scipy', 'torch', 'ray'} & set(sys.modules)))"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -14,7 +15,7 @@ from branchwise.analysis.__main__ import main
 ROOT = Path(__file__).parents[2]
 
 
-def test_prints_findings_and_report_path(make_run, capsys):
+def test_prints_findings_and_report_path(make_run: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
     folder = make_run(claims=["uncond_branch.share > 0.5"])
     assert main([str(folder)]) == 0
     out = capsys.readouterr().out
@@ -23,7 +24,7 @@ def test_prints_findings_and_report_path(make_run, capsys):
     assert str(folder / "report" / "index.html") in out.replace("\n", "")
 
 
-def test_out(make_run, tmp_path):
+def test_out(make_run: Callable[..., Path], tmp_path: Path) -> None:
     folder = make_run()
     assert main([str(folder), "--out", str(tmp_path / "elsewhere")]) == 0
     assert (tmp_path / "elsewhere" / "index.html").is_file()
@@ -66,7 +67,9 @@ def doubled_arm(folder: Path) -> None:
 @pytest.mark.parametrize(
     "harm", [bad_yaml, tagged_yaml, deep_yaml, list_yaml, no_space, bad_parquet, bad_manifest, doubled_arm]
 )
-def test_bad_folder_is_refused_without_writing(make_run, capsys, harm):
+def test_bad_folder_is_refused_without_writing(
+    make_run: Callable[..., Path], capsys: pytest.CaptureFixture[str], harm: Callable[[Path], None]
+) -> None:
     folder = make_run()
     harm(folder)
     before = sorted(folder.iterdir())
@@ -79,12 +82,12 @@ def test_bad_folder_is_refused_without_writing(make_run, capsys, harm):
     assert sorted(folder.iterdir()) == before
 
 
-def test_folder_that_does_not_exist(tmp_path, capsys):
+def test_folder_that_does_not_exist(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path / "nowhere")]) == 2
     assert "nowhere is not a run folder" in capsys.readouterr().err
 
 
-def test_neither_torch_nor_ray_is_imported(make_run, tmp_path):
+def test_neither_torch_nor_ray_is_imported(make_run: Callable[..., Path], tmp_path: Path) -> None:
     folder = make_run(baselines=())
     code = ("import sys; from branchwise.analysis.__main__ import main; code = main(sys.argv[1:]); "
             "print(sorted({'torch', 'ray', 'orchestration'} & set(sys.modules))); sys.exit(code)")  # fmt: skip

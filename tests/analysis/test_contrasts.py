@@ -29,20 +29,20 @@ def by_permutations(v: np.ndarray, k: int) -> list[float]:
 
 @given(values)
 @settings(deadline=None, max_examples=60)
-def test_shapley_equals_mean_over_all_orders(v):
+def test_shapley_equals_mean_over_all_orders(v: np.ndarray) -> None:
     k = len(v).bit_length() - 1
     actual = [contrasts.shapley(i, k) @ v for i in range(k)]
     assert actual == pytest.approx(by_permutations(v, k), abs=1e-9)
     assert sum(actual) == pytest.approx(contrasts.total_gain(k) @ v, abs=1e-9)
 
 
-def test_shapley_of_six_components_equals_mean_over_all_orders():
+def test_shapley_of_six_components_equals_mean_over_all_orders() -> None:
     v = np.random.default_rng(0).normal(size=64)
     assert [contrasts.shapley(i, 6) @ v for i in range(6)] == pytest.approx(by_permutations(v, 6), abs=1e-9)
 
 
 @pytest.mark.parametrize("k", [1, 2, 3, 4])
-def test_effects_recover_coefficients_of_centred_polynomial(k):
+def test_effects_recover_coefficients_of_centred_polynomial(k: int) -> None:
     """With +-1/2 coding, the coefficient of a product is the difference of differences averaged over the rest."""
     rng = np.random.default_rng(k)
     subsets = [s for order in range(1, k + 1) for s in combinations(range(k), order)]
@@ -53,13 +53,13 @@ def test_effects_recover_coefficients_of_centred_polynomial(k):
         assert contrasts.factorial_effect(s, k) @ v == pytest.approx(truth[s], abs=1e-12)
 
 
-def test_single_component_contrasts_are_differences_of_two_cells():
+def test_single_component_contrasts_are_differences_of_two_cells() -> None:
     cells = factorial_cells(["a", "b", "c"])
     assert contrasts.by_cell(contrasts.leave_one_out(1, 3), cells) == {"full": 1.0, "a+c": -1.0}
     assert contrasts.by_cell(contrasts.add_one_in(1, 3), cells) == {"b": 1.0, "base": -1.0}
 
 
-def test_names_of_cells():
+def test_names_of_cells() -> None:
     assert factorial_cells(["a", "b"]) == ("base", "a", "b", "full")
     assert factorial_cells(["a"]) == ("base", "full")
     assert factorial_cells([]) == ()

@@ -131,12 +131,12 @@ def parquet(folder: Path) -> str:
 def _log_to_mlflow(uri: str) -> None:
     client = mlflow.MlflowClient(tracking_uri=uri)
     experiment = client.create_experiment("ablation")
-    for row in table().itertuples():
+    for row in table().to_dict("records"):
         run = client.create_run(experiment).info.run_id
         for name in ("ema", "aug", "seed"):
-            client.log_param(run, name, getattr(row, name))
+            client.log_param(run, name, row[name])
         client.log_metric(run, "accuracy", 0.1, step=0)
-        client.log_metric(run, "accuracy", row.accuracy, step=1)
+        client.log_metric(run, "accuracy", row["accuracy"], step=1)
         client.set_terminated(run)
 
 
@@ -158,9 +158,9 @@ def optuna_storage(folder: Path) -> str:
         "aug": optuna.distributions.CategoricalDistribution(["none", "flip"]),
         "seed": optuna.distributions.IntDistribution(0, 100),
     }
-    for row in table().itertuples():
-        params = {"ema": row.ema, "aug": row.aug, "seed": row.seed}
-        study.add_trial(optuna.trial.create_trial(params=params, distributions=space, value=row.accuracy))
+    for row in table().to_dict("records"):
+        params = {name: row[name] for name in space}
+        study.add_trial(optuna.trial.create_trial(params=params, distributions=space, value=row["accuracy"]))
     return str(folder / "study.db")
 
 

@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from branchwise.analysis.declared.factors import switches
-from branchwise.analysis.declared.inference import Inference
+from branchwise.analysis.declared.inference import ALPHA, Inference
 from branchwise.analysis.declared.outcomes import VALUE, Outcome
 from branchwise.analysis.declared.scales import placed, resolution
 from branchwise.analysis.statistics.attribution import analyse_scale
@@ -19,13 +19,13 @@ from branchwise.analysis.statistics.baseline_comparison import chosen_of
 from branchwise.analysis.statistics.claims.language import Vocabulary
 from branchwise.analysis.statistics.claims.parser import parse_claim
 from branchwise.analysis.statistics.claims.values import value_test
-from branchwise.analysis.statistics.model import ALPHA, contrast, fit_two_way, mean_estimate
+from branchwise.analysis.statistics.model import contrast, fit_two_way, mean_estimate
 
 GRID = switches(("a",))
 ACCURACY = Outcome(better="higher", scale="logit", range=(0, 1))
 
 
-def frame_of(values: np.ndarray, **columns: object) -> pd.DataFrame:
+def frame_of(values: np.ndarray, **columns: np.ndarray | float) -> pd.DataFrame:
     """values: (blocks, 2) of base and full."""
     rows = [
         {"kind": "cell", "cell": cell, "block": block, "arm": f"{cell}-b{block}", "value": float(values[block, i])}
@@ -36,7 +36,7 @@ def frame_of(values: np.ndarray, **columns: object) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("images", [20, 50, 100])
-def test_equal_coins_rarely_differ(images):
+def test_equal_coins_rarely_differ(images: int) -> None:
     """Two equal coins on a few test images, two blocks: ties gave p = 0 in 6 to 10% of runs."""
     rng = np.random.default_rng(images)
     wrong, coarse, n = 0, 0, 100
@@ -54,7 +54,7 @@ def test_equal_coins_rarely_differ(images):
 
 
 @pytest.mark.parametrize(("blocks", "mean_covers"), [(2, 0.91), (3, 0.83), (5, 0.68), (10, 0.49)])
-def test_prediction_interval_covers_new_seed(blocks, mean_covers):
+def test_prediction_interval_covers_new_seed(blocks: int, mean_covers: bool) -> None:
     rng = np.random.default_rng(blocks)
     inside, in_mean, n = 0, 0, 1500
     for _ in range(n):
@@ -67,7 +67,7 @@ def test_prediction_interval_covers_new_seed(blocks, mean_covers):
     assert in_mean / n == pytest.approx(mean_covers, abs=0.04)
 
 
-def test_sampling_of_teacher_enters_its_claims():
+def test_sampling_of_teacher_enters_its_claims() -> None:
     """A true ratio of exactly 2 to a teacher with sampling noise half the seeds' SD: 5% are refuted or supported,
     where the teacher as a constant resulted in 15%."""
     rng = np.random.default_rng(5)
@@ -88,7 +88,7 @@ def test_sampling_of_teacher_enters_its_claims():
     assert as_constant / n > 0.12
 
 
-def test_skewed_values_are_tested_on_log_scale():
+def test_skewed_values_are_tested_on_log_scale() -> None:
     """Lognormal seeds: the raw test of their mean against the true one errs more than on the log scale."""
     rng = np.random.default_rng(7)
     vocabulary = Vocabulary(grid=GRID, cells=("base", "full"), outcomes={"value": "log"})
@@ -109,7 +109,7 @@ def test_skewed_values_are_tested_on_log_scale():
     assert raw / n > 0.08
 
 
-def test_best_of_four_baselines_allows_for_choice():
+def test_best_of_four_baselines_allows_for_choice() -> None:
     """Four equal baselines: the one that looks best is called better than the method in at most 5% of runs."""
     rng = np.random.default_rng(9)
     wrong, unadjusted, n, blocks = 0, 0, 400, 5

@@ -24,7 +24,7 @@ HEADER = "ema,seed,accuracy"
 VALUES = [0.7996, 0.8311, 0.7973, 0.8282, 0.7948, 0.8266]
 
 
-def rows(**columns: list[Any]) -> pd.DataFrame:
+def rows(**columns: list[Any] | np.ndarray | str) -> pd.DataFrame:
     """Six runs, two levels at three seeds, with columns replaced."""
     frame = pd.DataFrame({"ema": [0, 1] * 3, "seed": [0, 0, 1, 1, 2, 2], "accuracy": VALUES})
     return frame.assign(**columns)
@@ -46,7 +46,8 @@ def refused(source: Path | pd.DataFrame, tmp_path: Path, **changes: Any) -> str:
 
 
 def values(arranged_runs: Arranged) -> dict[str, float]:
-    return arranged_runs.arms.loc[arranged_runs.arms["status"] == "done"].set_index("arm")["value"].to_dict()
+    done = arranged_runs.arms[arranged_runs.arms["status"] == "done"]
+    return dict(zip(done["arm"], done["value"], strict=True))
 
 
 PLAIN = dict(zip(["base-b0", "full-b0", "base-b1", "full-b1", "base-b2", "full-b2"], VALUES, strict=True))

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
@@ -23,14 +24,14 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from branchwise.analysis.declared.factors import Factor, cell_of, combinations
-from branchwise.analysis.declared.outcomes import Outcome
+from branchwise.analysis.declared.outcomes import Better, Outcome
 from branchwise.analysis.records.folder import load_run
 from branchwise.analysis.report.build import build_report
 from branchwise.analysis.report.figures import SINGLE_COLUMN, TWO_COLUMNS, log_y, new_figure, style
 from branchwise.analysis.report.plots import evidence
 from branchwise.analysis.report.plots.axes import percent_ticks, span
 from branchwise.analysis.report.plots.palette import cell_colour, cell_title, in_order
-from branchwise.analysis.report.plots.samples import read_grid, sample_rows
+from branchwise.analysis.report.plots.samples import Grid, read_grid, sample_rows
 from branchwise.analysis.statistics.findings import analyse
 from branchwise.analysis.statistics.model import Estimate
 from branchwise.trainables.contract import Column
@@ -44,7 +45,7 @@ EFFECTS = {"on": 0.5, "low": 0.05, "paper": 0.2, "learned": 0.1}
 
 
 @pytest.fixture(scope="module")
-def leveled(tmp_path_factory) -> Path:
+def leveled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of factors with levels, with two outcomes, values along the way and a floor, and its report."""
     folder = tmp_path_factory.mktemp("leveled") / "leveled"
     folder.mkdir()
@@ -92,7 +93,7 @@ def svg_texts(file: Path) -> list[str]:
     return re.findall(r"<text[^>]*>([^<]*)</text>", file.read_text())
 
 
-def test_levels_doses_budgets_and_outcomes_are_drawn(leveled):
+def test_levels_doses_budgets_and_outcomes_are_drawn(leveled: Path) -> None:
     names = {path.stem for path in (leveled / "report").glob("*.svg")}
     assert {"levels", "budget_effects", "outcomes", "attribution", "cells", "interactions"} <= names
     levels = svg_texts(leveled / "report/levels.svg")
@@ -105,7 +106,7 @@ def test_levels_doses_budgets_and_outcomes_are_drawn(leveled):
     assert {"primary outcome", "lowers fd_digits64 by (log scale)", "raises accuracy by (points)"} <= set(outcomes)
 
 
-def test_outcome_is_tested_after_primary(leveled, tmp_path):
+def test_outcome_is_tested_after_primary(leveled: Path, tmp_path: Path) -> None:
     def p_values(folder: Path) -> dict[str, set[str]]:
         lines = (folder / "report/ablation.md").read_text().split("## By outcome")[1].split("## ")[0].splitlines()
         rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
@@ -122,7 +123,7 @@ def test_outcome_is_tested_after_primary(leveled, tmp_path):
     assert "not tested" not in values["fd_digits64"]
 
 
-def test_components_are_called_by_their_labels(leveled):
+def test_components_are_called_by_their_labels(leveled: Path) -> None:
     page = (leveled / "report/index.html").read_text()
     assert ">Second branch<" in page
     assert "Second branch: lowers fd_digits64 by" in page
@@ -131,11 +132,11 @@ def test_components_are_called_by_their_labels(leveled):
     assert "Second branch + Anchor weight: low" in (leveled / "report/table-cells.tex").read_text()
 
 
-def test_cells_show_teacher_and_floor(leveled):
+def test_cells_show_teacher_and_floor(leveled: Path) -> None:
     assert {"teacher", "real images, two halves"} <= set(svg_texts(leveled / "report/cells.svg"))
 
 
-def test_effects_are_in_percent_and_interactions_have_intervals(full_run):
+def test_effects_are_in_percent_and_interactions_have_intervals(full_run: Path) -> None:
     for name in ("attribution", "interactions", "standings", "cells"):
         texts = svg_texts(full_run / f"report/{name}.svg")
         assert sum(text.endswith("%") for text in texts) >= 3, texts
@@ -147,14 +148,14 @@ def test_effects_are_in_percent_and_interactions_have_intervals(full_run):
     assert drawn.count("stroke-width: 1.5") >= 7
 
 
-def test_plots_span_single_or_double_column(full_run, leveled):
+def test_plots_span_single_or_double_column(full_run: Path, leveled: Path) -> None:
     for file in [*(full_run / "report").glob("*.svg"), *(leveled / "report").glob("*.svg")]:
         width = float(ElementTree.parse(file).getroot().attrib["width"].removesuffix("pt")) / 72
         assert SINGLE_COLUMN - 0.1 <= width <= TWO_COLUMNS + 0.1, file
 
 
 @given(st.floats(-3, 2), st.floats(0.05, 4), st.sampled_from(["lower", "higher"]))
-def test_percent_ticks_are_round_and_spaced(low, width, better):
+def test_percent_ticks_are_round_and_spaced(low: float, width: float, better: Better) -> None:
     ticks = percent_ticks(Outcome(better=better), low, low + width)
     assert len(ticks) <= 8
     for (effect, label), (following, _) in pairwise([*ticks, (math.inf, "")]):
@@ -164,7 +165,7 @@ def test_percent_ticks_are_round_and_spaced(low, width, better):
 
 
 @given(st.floats(-4, 4), st.floats(0.01, 4))
-def test_log_axes_have_enough_labels(start, decades):
+def test_log_axes_have_enough_labels(start: float, decades: float) -> None:
     with style():
         _, (axes,) = new_figure(3, 2)
         axes.plot([0, 1], [10**start, 10 ** (start + decades)])
@@ -174,12 +175,12 @@ def test_log_axes_have_enough_labels(start, decades):
     assert 3 <= len(ticks) <= 14
 
 
-def test_infinite_interval_keeps_axis_range():
+def test_infinite_interval_keeps_axis_range() -> None:
     low, high = span([Estimate(value=0.1, low=-50.0, high=50.0), Estimate(value=0.2, low=0.1, high=0.3)])
     assert -1 < low < 0 < 0.3 < high < 1
 
 
-def test_cells_have_distinct_stable_colours(full_run):
+def test_cells_have_distinct_stable_colours(full_run: Path) -> None:
     run = load_run(full_run)
     order = in_order(run)
     assert order[:2] == ["base", "uncond_branch"]
@@ -187,13 +188,13 @@ def test_cells_have_distinct_stable_colours(full_run):
     assert len({cell_colour(run, cell) for cell in order}) == len(order) == 10
 
 
-def test_cells_as_text(leveled):
+def test_cells_as_text(leveled: Path) -> None:
     run = load_run(leveled)
     assert cell_title(run, "branch+dose=low") == "Second branch + Anchor weight:\nlow"
     assert cell_title(run, "full") == "full"
 
 
-def test_panels_hold_five_curves_and_all_cells_appear(full_run):
+def test_panels_hold_five_curves_and_all_cells_appear(full_run: Path) -> None:
     run = load_run(full_run)
     with style():
         plots = evidence.line_plots(run)
@@ -205,7 +206,7 @@ def test_panels_hold_five_curves_and_all_cells_appear(full_run):
         assert {label for labels in legends for label in labels} == {cell_title(run, cell) for cell in in_order(run)}
 
 
-def test_losses_with_different_terms_have_separate_axes(full_run):
+def test_losses_with_different_terms_have_separate_axes(full_run: Path) -> None:
     drawn = next(lines for lines in load_run(full_run).outline.lines if lines.name == "training")
     assert "loss" not in [column.name for column in drawn.y]
 
@@ -219,7 +220,7 @@ def picture(path: Path, tiles: int, tile: int = 8, description: str = "") -> Non
     Image.fromarray(pixels).save(path, pnginfo=described)
 
 
-def test_sample_tiles_follow_real_images_and_teacher(make_run):
+def test_sample_tiles_follow_real_images_and_teacher(make_run: Callable[..., Path]) -> None:
     folder = make_run(blocks=2)
     for arm in pd.read_parquet(folder / "arms.parquet")["arm"]:
         picture(folder / f"students/{arm}/samples.png", tiles=10)
@@ -228,7 +229,7 @@ def test_sample_tiles_follow_real_images_and_teacher(make_run):
     manifest = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps(manifest | {"teachers": [{"key": "abc", "cells": ["full"]}]}))
     grid = read_grid(folder / "students/full-b0/samples.png")
-    assert grid is not None
+    assert isinstance(grid, Grid)
     assert grid.tiles.shape == (10, 8, 8, 3)
     assert [int(tile[0, 0, 0]) for tile in grid.tiles] == list(range(10))
     with style():
@@ -240,7 +241,7 @@ def test_sample_tiles_follow_real_images_and_teacher(make_run):
     assert "teacher: seed 0" in plot.alt
 
 
-def test_pictures_for_readme(root, tmp_path):
+def test_pictures_for_readme(root: Path, tmp_path: Path) -> None:
     command = [sys.executable, str(root / "docs/pictures.py"), str(root / "tests/data/runs/ablation"), "--out"]
     first = subprocess.run([*command, str(tmp_path / "a")], capture_output=True, text=True, check=True)
     names = {f"{name}-{theme}.svg" for name in ("board", "attribution") for theme in ("light", "dark")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from branchwise.analysis.importers.options import ImportOptions
 from branchwise.analysis.records.damage import RunFolderError
 from branchwise.analysis.records.folder import load_run
 
-OPTIONS = {"components": ["ema"], "value": "loss", "direction": "minimize"}
+OPTIONS: dict[str, Any] = {"components": ["ema"], "value": "loss", "direction": "minimize"}
 STEPS = 6
 RUNS = [(ema, seed) for ema in (0, 1) for seed in range(4)]
 
@@ -63,12 +64,13 @@ def values(source: Any, out: Path, **changes: Any) -> tuple[dict[tuple[int, int]
 def test_value_is_chosen_by_name(write: Any, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     source = write(tmp_path / "in")
-    for at, chosen in {
+    choices: dict[str | None, Callable[[list[float]], float]] = {
         None: lambda item: item[-1],
         "last": lambda entry: entry[-1],
         "best": min,
         "3": lambda row: row[3],
-    }.items():
+    }
+    for at, chosen in choices.items():
         result, notes = values(source, tmp_path, at=at)
         assert result == {run: chosen(history(*run)) for run in RUNS}
         assert any("optimistic" in note for note in notes) == (at == "best")

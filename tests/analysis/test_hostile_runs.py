@@ -286,8 +286,8 @@ def test_hostile_names_do_no_harm(tmp_path: Path, capsys: Any, recwarn: Any) -> 
             ElementTree.fromstring(text)
         if file.suffix in (".html", ".svg", ".md"):
             assert "<img src=x" not in text, file
-    with (report / "ablation.csv").open() as file:
-        first = [row["component"] for row in csv.DictReader(file)]
+    with (report / "ablation.csv").open() as table:
+        first = [row["component"] for row in csv.DictReader(table)]
     assert first[0] == f"'{HOSTILE[0]}"
     assert "](javascript" not in (report / "ablation.md").read_text()
     for file in report.glob("*.tex"):

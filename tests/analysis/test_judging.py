@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -12,11 +13,11 @@ from scipy import stats
 from branchwise.analysis.declared.cells import factorial_cells
 from branchwise.analysis.declared.factors import switches
 from branchwise.analysis.declared.outcomes import VALUE, Outcome
-from branchwise.analysis.statistics.attribution import analyse_scale
+from branchwise.analysis.statistics.attribution import ComponentRow, analyse_scale
 from branchwise.analysis.statistics.claims.language import Vocabulary, seal
 from branchwise.analysis.statistics.claims.parser import parse_claim
 from branchwise.analysis.statistics.claims.settling import settle
-from branchwise.analysis.statistics.claims.verdicts import Evidence, judge
+from branchwise.analysis.statistics.claims.verdicts import Evidence, Verdict, judge
 from branchwise.analysis.statistics.model import holm
 
 COMPONENTS = ("a", "b")
@@ -24,7 +25,9 @@ CELLS, GRID = factorial_cells(COMPONENTS), switches(COMPONENTS)
 VOCABULARY = Vocabulary(grid=GRID, cells=(*CELLS, "teacher"), outcomes={"value": "log"})
 
 
-def results(v=(0.0, 0.6, 0.02, 0.63), blocks=5, sd=0.02, seed=0, teacher=20.0) -> pd.DataFrame:
+def results(
+    v: Sequence[float] = (0.0, 0.6, 0.02, 0.63), blocks: int = 5, sd: float = 0.02, seed: int = 0, teacher: float = 20.0
+) -> pd.DataFrame:
     """Finished arms with log distance 4 - v by cell (base, a, b, full)."""
     rng = np.random.default_rng(seed)
     base = {"kind": "cell", "teacher_value": teacher}
@@ -41,7 +44,7 @@ def evidence(frame: pd.DataFrame, outcome: Outcome = VALUE) -> Evidence:
     return Evidence(outcomes=scales[:1], raws=scales[1:], results=frame)
 
 
-def verdicts(frame: pd.DataFrame, *texts: str):
+def verdicts(frame: pd.DataFrame, *texts: str) -> tuple[tuple[Verdict, ...], tuple[ComponentRow, ...]]:
     claims = [parse_claim(text, VOCABULARY) for text in texts]
     verdicts_, (settled,) = settle(judge(claims, evidence(frame), GRID), evidence(frame).outcomes)
     return verdicts_, settled.rows
@@ -69,12 +72,12 @@ def verdicts(frame: pd.DataFrame, *texts: str):
         ("full.value > base.value", "refuted"),
     ],
 )
-def test_verdict(text, status):
+def test_verdict(text: str, status: str) -> None:
     (verdict,), _ = verdicts(results(), text)
     assert verdict.status == status, verdict
 
 
-def test_share_and_its_interval_agree():
+def test_share_and_its_interval_agree() -> None:
     """Fieller's interval holds exactly the bounds that the claim's test does not reject."""
     frame = results(sd=0.08)
     (first,), _ = verdicts(frame, "a.share > 0.5")
@@ -83,7 +86,7 @@ def test_share_and_its_interval_agree():
         assert (verdict.test.p < 0.05) is expected
 
 
-def test_tost_is_larger_of_two_one_sided_tests():
+def test_tost_is_larger_of_two_one_sided_tests() -> None:
     frame = results(sd=0.05)
     log = analyse_scale(frame, GRID, VALUE)
     (verdict,), _ = verdicts(frame, "equivalent(b, 12%)")
@@ -94,7 +97,7 @@ def test_tost_is_larger_of_two_one_sided_tests():
     assert verdict.test.p == pytest.approx(expected, rel=1e-9)
 
 
-def test_values_against_teacher_are_t_over_blocks():
+def test_values_against_teacher_are_t_over_blocks() -> None:
     frame = results()
     (verdict,), _ = verdicts(frame, "full.value - teacher.value < 12")
     gaps = frame.loc[frame["cell"] == "full", "value"] - 20.0
@@ -102,7 +105,7 @@ def test_values_against_teacher_are_t_over_blocks():
     assert verdict.test.p == pytest.approx(stats.ttest_1samp(gaps, 12).pvalue)
 
 
-def test_family_holds_shapley_values_and_claims():
+def test_family_holds_shapley_values_and_claims() -> None:
     frame = results(sd=0.05)
     log = analyse_scale(frame, GRID, VALUE)
     verdicts_, rows = verdicts(frame, "a.effect > 0.55", "full.value < base.value")
@@ -110,7 +113,7 @@ def test_family_holds_shapley_values_and_claims():
     assert [*(row.p_holm for row in rows), *(v.test.p_holm for v in verdicts_)] == pytest.approx(holm(family))
 
 
-def test_claim_on_shapley_value_against_zero_is_no_second_test():
+def test_claim_on_shapley_value_against_zero_is_no_second_test() -> None:
     frame = results(sd=0.05)
     with_claim, rows = verdicts(frame, "b.shapley > 0")
     _, single_claim = verdicts(frame)
@@ -128,7 +131,7 @@ def test_claim_on_shapley_value_against_zero_is_no_second_test():
         ("equivalent(b, 10%)", "equivalent(b.effect, 10%)"),
     ],
 )
-def test_wording_changes_no_p_value(wordings):
+def test_wording_changes_no_p_value(wordings: tuple[str, ...]) -> None:
     frame = results(sd=0.05)
     single_claim, rows = verdicts(frame, wordings[0])
     verdicts_together, same_rows = verdicts(frame, *wordings)
@@ -136,7 +139,7 @@ def test_wording_changes_no_p_value(wordings):
     assert rows == same_rows
 
 
-def test_claims_are_sealed_in_canonical_form():
+def test_claims_are_sealed_in_canonical_form() -> None:
     def sealed(*texts: str) -> str:
         return seal([parse_claim(text, VOCABULARY).canonical for text in texts])
 
@@ -145,13 +148,13 @@ def test_claims_are_sealed_in_canonical_form():
     assert sealed("a.share > 0.6") != sealed("a.share > 0.61")
 
 
-def test_share_of_unclear_gain_is_withheld():
+def test_share_of_unclear_gain_is_withheld() -> None:
     (verdict,), _ = verdicts(results(v=(0, 0.01, 0, 0.01), sd=0.3, seed=1), "a.share > 0.5")
     assert verdict.status == "not shown"
     assert verdict.test.reason == "the total gain is not clear of zero"
 
 
-def test_claims_without_required_arms_are_hidden():
+def test_claims_without_required_arms_are_hidden() -> None:
     frame = results()
     verdicts_, _ = verdicts(frame[frame["cell"] != "b"], "b.add_one_in > 0", "b.value < 9", "a.leave_one_out > 0")
     assert [v.status for v in verdicts_] == ["not shown"] * 3

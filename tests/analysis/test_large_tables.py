@@ -76,8 +76,9 @@ def test_formats_agree_on_all_numbers(form: str, tmp_path: Path, monkeypatch: py
     assert len(values) == 120
     assert values["b-b1"] is None
     names = {(False, False): "base", (False, True): "b", (True, False): "a", (True, True): "full"}
-    for row in frame.dropna().itertuples():
-        assert values[f"{names[row.a, row.b]}-b{row.seed // 7919}"] == pytest.approx(row.accuracy, rel=1e-15)
+    for row in frame.dropna().to_dict("records"):
+        arm = f"{names[row['a'], row['b']]}-b{row['seed'] // 7919}"
+        assert values[arm] == pytest.approx(row["accuracy"], rel=1e-15)
 
 
 def test_line_separator_in_text_ends_no_line(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 import statsmodels.formula.api as smf
 
 from branchwise.analysis.declared.factors import Factor, Grid, cell_of, combinations, switches
-from branchwise.analysis.declared.outcomes import VALUE, Outcome
+from branchwise.analysis.declared.outcomes import VALUE, Better, Outcome, ScaleName
 from branchwise.analysis.statistics.attribution import analyse_scale
 from branchwise.analysis.statistics.claims.language import Vocabulary
 from branchwise.analysis.statistics.claims.parser import parse_claim
@@ -40,7 +40,7 @@ def simulate(blocks: int = 5, sd: float = 0.02, seed: int = 0, grid: Grid = GRID
     return pd.DataFrame(rows)
 
 
-def test_names_of_cells():
+def test_names_of_cells() -> None:
     assert cell_of(FACTORS, {"branch": "on", "dose": "paper"}) == "full"
     assert cell_of(FACTORS, {"branch": "off", "dose": "none"}) == "base"
     assert cell_of(FACTORS, {"branch": "on", "dose": "none"}) == "branch"
@@ -49,7 +49,7 @@ def test_names_of_cells():
     assert len(GRID.names) == 8
 
 
-def test_levels_match_two_way_anova():
+def test_levels_match_two_way_anova() -> None:
     """On a complete table: the marginal means of each level, as statsmodels estimates them."""
     frame = simulate()
     frame["y"] = -np.log(frame["value"])
@@ -61,7 +61,7 @@ def test_levels_match_two_way_anova():
         assert rows[level].estimate.low < EFFECTS[level] < rows[level].estimate.high
 
 
-def test_trend_is_slope_of_line_through_doses():
+def test_trend_is_slope_of_line_through_doses() -> None:
     frame = simulate(slope=True)
     frame["y"] = -np.log(frame["value"])
     frame["x"] = frame["dose"].map(dict(zip(DOSE.levels, DOSE.doses, strict=True)))
@@ -71,7 +71,7 @@ def test_trend_is_slope_of_line_through_doses():
     assert trend.estimate.low < 0.6 < trend.estimate.high
 
 
-def test_shapley_values_span_reference_to_full():
+def test_shapley_values_span_reference_to_full() -> None:
     scale = analyse_scale(simulate(sd=0.001), GRID, VALUE)
     expected = {row.component: row.shapley.value for row in scale.rows}
     assert expected == pytest.approx({"branch": 0.4, "dose": 0.3}, abs=0.01)
@@ -79,7 +79,7 @@ def test_shapley_values_span_reference_to_full():
     assert scale.rows[1].main_effect.value == pytest.approx(0.3, abs=0.01)
 
 
-def test_excluded_cells_leave_average_to_others():
+def test_excluded_cells_leave_average_to_others() -> None:
     holes = replace(GRID, planned=GRID.planned - {("off", "high")})
     assert not holes.is_complete
     assert holes.effect("dose", "low") == GRID.effect("dose", "low")
@@ -112,7 +112,7 @@ def verdict(text: str, frame: pd.DataFrame, outcomes: dict[str, str] | None = No
         ("equivalent(dose=low.effect, 5%)", "refuted"),
     ],
 )
-def test_claims_on_levels(text, expected):
+def test_claims_on_levels(text: str, expected: str) -> None:
     assert verdict(text, simulate()) == expected
 
 
@@ -125,14 +125,14 @@ def test_claims_on_levels(text, expected):
         ("branch.effect(rho) > 0", "'rho' is no outcome of this run; allowed are value"),
     ],
 )
-def test_claims_that_make_no_sense_are_refused(text, message):
+def test_claims_that_make_no_sense_are_refused(text: str, message: str) -> None:
     vocabulary = Vocabulary(grid=GRID, cells=GRID.names, outcomes={"value": "log"})
     with pytest.raises(ValueError, match="claim") as refused:
         parse_claim(text, vocabulary)
     assert message in str(refused.value)
 
 
-def test_claim_is_of_outcome_that_it_names():
+def test_claim_is_of_outcome_that_it_names() -> None:
     frame = simulate()
     frame["error"] = np.exp(np.log(frame["value"]) * 0 + 0.2 * (frame["branch"] == "on"))
     frame["error"] *= np.exp(np.random.default_rng(1).normal(0, 0.01, len(frame)))
@@ -145,14 +145,14 @@ def test_claim_is_of_outcome_that_it_names():
 @pytest.mark.parametrize(
     ("better", "scale", "undone"), [("lower", "log", 3.0), ("higher", "logit", 0.7), ("higher", "identity", -2.0)]
 )
-def test_improvements_have_a_direction_and_invert(better, scale, undone):
+def test_improvements_have_a_direction_and_invert(better: Better, scale: ScaleName, undone: float) -> None:
     outcome = Outcome(better=better, scale=scale)
     low, high = outcome.improvement(np.array([undone, undone + 0.1]), scale)
     assert (high > low) == (better == "higher")
     assert outcome.value(float(low), scale) == pytest.approx(undone)
 
 
-def test_logit_scale_works_within_range():
+def test_logit_scale_works_within_range() -> None:
     percent, fraction = (Outcome(better="higher", scale="logit", range=bounds) for bounds in ((0, 100), (0, 1)))
     values = np.array([71.59, 99.0, 0.2])
     expected = np.log(values / (100 - values))
@@ -162,6 +162,6 @@ def test_logit_scale_works_within_range():
     assert (percent.points, fraction.points, Outcome(scale="logit").points, Outcome().points) == (1, 100, 100, None)
 
 
-def test_switches_are_full_factorial():
+def test_switches_are_full_factorial() -> None:
     assert switches(["a", "b"]).names == {"base", "a", "b", "full"}
     assert switches(["a", "b"]).is_complete

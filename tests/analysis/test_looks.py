@@ -40,7 +40,8 @@ def differences(folder: Path, blocks: int) -> np.ndarray:
     """Anchor's effect by block, of two components: half the sum of both differences."""
     arms = load_run(folder).arms
     v = -np.log(arms[arms["kind"] == "cell"].pivot(index="block", columns="cell", values="value"))
-    return ((v["anchor"] - v["base"] + v["full"] - v["other"]) / 2).to_numpy()[:blocks]
+    by_block: np.ndarray = ((v["anchor"] - v["base"] + v["full"] - v["other"]) / 2).to_numpy()
+    return by_block[:blocks]
 
 
 TWO = {"anchor": 0.05, "other": 0.4}

@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -18,7 +19,7 @@ from branchwise.analysis.report.build import build_report
 
 
 @needs_chromium
-def test_page_opens_without_complaint_or_request(full_run, tmp_path):
+def test_page_opens_without_complaint_or_request(full_run: Path, tmp_path: Path) -> None:
     probe = {
         "requests": """performance.getEntriesByType('resource').map(e => e.name).filter(n => !n.startsWith('data:'))""",
         "flat": """[...document.querySelectorAll('svg, img')].filter(
@@ -46,7 +47,7 @@ def test_page_runs_only_its_script(full_run: Path) -> None:
     assert f"script-src 'sha256-{digest}'" in page
 
 
-def test_contents_link_to_existing_sections(full_run):
+def test_contents_link_to_existing_sections(full_run: Path) -> None:
     page = (full_run / "report" / "index.html").read_text()
     contents = page[page.index("<nav") : page.index("</nav>")]
     ids = set(re.findall(r'\bid="([^"]+)"', page))
@@ -57,7 +58,7 @@ def test_contents_link_to_existing_sections(full_run):
     )
 
 
-def test_arms_lead_to_their_settings_students_and_logs(make_run):
+def test_arms_lead_to_their_settings_students_and_logs(make_run: Callable[..., Path]) -> None:
     folder = make_run(failed={"anchor-b0": "failed"})
     arms = pd.read_parquet(folder / "arms.parquet")
     arms["hp.anchor_weight"] = [0.1 if on else 0.0 for on in arms["component.anchor"]]
@@ -85,7 +86,7 @@ def test_arms_lead_to_their_settings_students_and_logs(make_run):
 
 
 @needs_chromium
-def test_phone_shows_evidence_and_p_values(full_run, tmp_path):
+def test_phone_shows_evidence_and_p_values(full_run: Path, tmp_path: Path) -> None:
     """At 390 pixels no element is off the screen, and no cell of a table is narrower than a few words."""
     probe = {
         "wide": "document.documentElement.scrollWidth > innerWidth",
@@ -99,7 +100,7 @@ def test_phone_shows_evidence_and_p_values(full_run, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def running(full_run, tmp_path_factory):
+def running(full_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same run as its copy looks while it runs, with its interim report."""
     folder = shutil.copytree(full_run, tmp_path_factory.mktemp("running") / "demo")
     shutil.rmtree(folder / "report")
@@ -110,7 +111,7 @@ def running(full_run, tmp_path_factory):
     return folder
 
 
-def test_interim_page_shows_progress_and_no_verdict(running, full_run):
+def test_interim_page_shows_progress_and_no_verdict(running: Path, full_run: Path) -> None:
     page = (running / "report/index.html").read_text()
     assert "4 of 5 finished" in page
     assert "about 2 min 40 s" in page
@@ -128,7 +129,9 @@ def test_interim_page_shows_progress_and_no_verdict(running, full_run):
 @pytest.mark.parametrize("width", [390, 1600])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("state", ["interim", "final"])
-def test_pages_fit_any_state_width_and_scheme(full_run, running, tmp_path, state, scheme, width):
+def test_pages_fit_any_state_width_and_scheme(
+    full_run: Path, running: Path, tmp_path: Path, state: str, scheme: str, width: int
+) -> None:
     probe = {
         "wide": "document.documentElement.scrollWidth > innerWidth",
         "dark": "getComputedStyle(document.body).backgroundColor === 'rgb(21, 24, 28)'",

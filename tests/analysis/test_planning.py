@@ -8,7 +8,9 @@ import math
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +28,12 @@ EARLIER_SD = EffectSD(run="earlier", sd=0.06, df=14)
 def factorial_of(components: int) -> power.Tested:
     factors = tuple(Factor(name=name) for name in "abcdef"[:components])
     grid = Grid(factors=factors, planned=frozenset(itertools.product(("on", "off"), repeat=components)))
-    result = power.tested([headline_effect(grid, i) for i in range(components)])
+    return summary_of(grid)
+
+
+def summary_of(grid: Grid) -> power.Tested:
+    effects = [headline_effect(grid, i) for i in range(len(grid.factors))]
+    result = power.tested([(effect, weights) for effect, weights in effects if effect is not None])
     assert result is not None
     return result
 
@@ -36,7 +43,7 @@ TESTED_EFFECT = power.Tested(effect="leave_one_out", components=3, variance=2.0)
 
 
 @pytest.mark.parametrize(("blocks", "hypotheses"), [(3, 1), (5, 4), (8, 6)])
-def test_power_is_noncentral_t(blocks, hypotheses):
+def test_power_is_noncentral_t(blocks: int, hypotheses: int) -> None:
     effect, sd = 0.05, 0.06
     edge = stats.t.ppf(1 - 0.025 / hypotheses, blocks - 1)
     shift = effect / (sd / math.sqrt(blocks))
@@ -44,39 +51,39 @@ def test_power_is_noncentral_t(blocks, hypotheses):
     assert power.power(effect, sd, blocks, hypotheses) == pytest.approx(expected, abs=1e-9)
 
 
-def test_power_is_that_of_test_that_decides():
+def test_power_is_that_of_test_that_decides() -> None:
     rng = np.random.default_rng(0)
     effects = rng.normal(0.1, 0.06, (20_000, 5))
     result = (stats.ttest_1samp(effects, 0, axis=1).pvalue < 0.05 / 4).mean()
     assert power.power(0.1, 0.06, 5, 4) == pytest.approx(result, abs=0.01)
 
 
-def test_null_effects_reject_at_nominal_rate():
+def test_null_effects_reject_at_nominal_rate() -> None:
     assert power.power(0.0, 0.1, 3) == pytest.approx(0.05)
     assert power.power(0.0, 0.1, 3, 5) == pytest.approx(0.01)
 
 
 @pytest.mark.parametrize("shift", [0.5, 3, 10, 40, 400])
 @pytest.mark.parametrize("blocks", [2, 3, 5])
-def test_power_is_number_however_large_effect(blocks, shift):
+def test_power_is_number_however_large_effect(blocks: int, shift: float) -> None:
     assert 0 < power.power(shift, 1.0, blocks, 4) <= 1
 
 
-def test_variance_factor_of_two_components():
+def test_variance_factor_of_two_components() -> None:
     """Shapley of a in {a, b}: half of v(a) - v(base) plus half of v(full) - v(b)."""
     assert factorial_of(2).variance == pytest.approx(4 * 0.25)
     assert factorial_of(1).variance == pytest.approx(2.0)
 
 
-def test_plans_follow_what_excluded_designs_test():
+def test_plans_follow_what_excluded_designs_test() -> None:
     """Four components, the full method and the cells with one or two of them: no leave-one-out or add-one-in effect,
     and main effects over three pairs of cells."""
     factors = tuple(Factor(name=name) for name in "abcd")
     cells = frozenset(item for item in itertools.product(("on", "off"), repeat=4) if item.count("on") in (1, 2, 4))
     grid = Grid(factors=factors, planned=cells)
-    assert power.tested([headline_effect(grid, i) for i in range(4)]) == power.Tested(
-        effect="main_effect", components=4, variance=pytest.approx(6 / 9)
-    )
+    result = summary_of(grid)
+    assert (result.effect, result.components) == ("main_effect", 4)
+    assert result.variance == pytest.approx(6 / 9)
     mixed = power.tested([("leave_one_out", {"full": 1.0, "b": -1.0}), ("main_effect", {"full": 0.5, "b": -0.5})])
     assert mixed == power.Tested(effect="mixed", components=2, variance=1.25)
     assert "interval of an effect" in power.describe(power.plan(mixed, 5))[1]
@@ -84,25 +91,26 @@ def test_plans_follow_what_excluded_designs_test():
 
 
 @pytest.mark.parametrize("blocks", [2, 3, 5, 20])
-def test_smallest_detectable_effect_has_80_percent_power(blocks):
+def test_smallest_detectable_effect_has_80_percent_power(blocks: int) -> None:
     effect = power.smallest_detectable(0.07, blocks, 3)
     assert power.power(effect, 0.07, blocks, 3) == pytest.approx(0.8, abs=1e-4)
 
 
 @pytest.mark.parametrize("effect", [0.02, 0.05, 0.2])
-def test_blocks_needed_is_fewest(effect):
+def test_blocks_needed_is_fewest(effect: float) -> None:
     blocks = power.blocks_needed(effect, 0.06, 3)
+    assert blocks is not None
     assert power.power(effect, 0.06, blocks, 3) >= 0.8
     assert blocks == 2 or power.power(effect, 0.06, blocks - 1, 3) < 0.8
 
 
-def test_effects_out_of_reach():
+def test_effects_out_of_reach() -> None:
     assert power.blocks_needed(1e-5, 1.0) is None
     assert power.smallest_detectable(0.1, 1) == math.inf
 
 
 @pytest.mark.parametrize(("blocks", "expected"), [(3, 1.64), (5, 0.87)])
-def test_half_width_is_mean_over_runs(blocks, expected):
+def test_half_width_is_mean_over_runs(blocks: int, expected: float) -> None:
     """Of a Shapley value of three components, in residual SDs."""
     planned = power.plan(SHAPLEY, blocks)
     assert planned.half_width == pytest.approx(expected, abs=0.005)
@@ -112,19 +120,20 @@ def test_half_width_is_mean_over_runs(blocks, expected):
     assert planned.half_width == pytest.approx(half, rel=0.01)
 
 
-def test_stated_power_is_accurate():
+def test_stated_power_is_accurate() -> None:
     """The SD of a pilot is uncertain: of the 80% that it promises, two thirds remain over pilots of five blocks."""
     rng = np.random.default_rng(0)
     for df in (4, 14):
         promised = []
         for sd in np.sqrt(rng.chisquare(df, 200) / df):
             blocks = power.blocks_needed(0.8, float(sd), 4)
+            assert blocks is not None
             promised.append(power.power(0.8, 1.0, blocks, 4))
         assert np.mean(promised) > (0.6 if df == 4 else 0.7)
 
 
 @pytest.mark.parametrize(("df", "expected"), [(4, 0.66), (14, 0.76)])
-def test_plan_states_average_power(df, expected):
+def test_plan_states_average_power(df: int, expected: float) -> None:
     """Simulated pilots: the SD that each finds, the effect that it calls detectable, and the power at the true SD."""
     sds = np.sqrt(np.random.default_rng(3).chisquare(df, 2000) / df)
     ratio = power.smallest_detectable(1.0, 6, 4)
@@ -135,11 +144,11 @@ def test_plan_states_average_power(df, expected):
     assert f"{power.average_power(planned):.0%} on average" in power.describe(planned)[-1]
 
 
-def test_claims_take_their_share_of_level():
+def test_claims_take_their_share_of_level() -> None:
     assert power.plan(SHAPLEY, 5, claims=3).detectable > power.plan(SHAPLEY, 5).detectable
 
 
-def test_sentences():
+def test_sentences() -> None:
     message = " ".join(power.describe(power.plan(SHAPLEY, 5, effect_sd=EARLIER_SD, claims=1)))
     assert "With 5 seeds, effects of" in message
     assert "shared by 4 hypotheses" in message
@@ -157,7 +166,7 @@ def test_sentences():
     assert "8%" in priced
 
 
-def test_plans_omit_useless_lines():
+def test_plans_omit_useless_lines() -> None:
     """An SD of a single block difference, and effects beyond 100%, are no numbers to plan with."""
     few = power.describe(power.plan(SHAPLEY, 3, effect_sd=EffectSD(run="r", sd=12.0, df=1)))
     assert few == ["Too few blocks to plan from: an SD between blocks takes 5 or more."]
@@ -170,7 +179,7 @@ def test_plans_omit_useless_lines():
 
 
 @pytest.mark.parametrize("wrong", [(0, 3, None), (3, 0, None), (3, 3, 0.0), (3, 3, math.nan)])
-def test_plans_that_make_no_sense_are_refused(wrong):
+def test_plans_that_make_no_sense_are_refused(wrong: tuple[int, int, float | None]) -> None:
     components, blocks, sd = wrong
     with pytest.raises(ValueError, match=r"at least one|above 0"):
         power.plan(
@@ -180,7 +189,9 @@ def test_plans_that_make_no_sense_are_refused(wrong):
         )
 
 
-def write_report(storage: Path, name: str, space: dict, sd: object, age: int = 0, df: float = 4) -> None:
+def write_report(
+    storage: Path, name: str, space: Mapping[str, Any], sd: float | None, age: int = 0, df: float = 4
+) -> None:
     path = storage / name / "report" / "ablation.json"
     path.parent.mkdir(parents=True)
     model = {"scale": "log", "effect_sd": {"run": name, "sd": sd, "df": df}}
@@ -188,7 +199,7 @@ def write_report(storage: Path, name: str, space: dict, sd: object, age: int = 0
     os.utime(path, (1e9 - age, 1e9 - age))
 
 
-def test_noise_is_from_newest_run_with_same_settings(tmp_path):
+def test_noise_is_from_newest_run_with_same_settings(tmp_path: Path) -> None:
     space = {"trainable": "dash", "data": {"name": "digits"}, "train": {"steps": 400}, "student": {"channels": [8]}}
     write_report(tmp_path, "old", space, 0.05, age=100)
     write_report(tmp_path, "new", space, 0.06, age=10)
@@ -201,14 +212,14 @@ def test_noise_is_from_newest_run_with_same_settings(tmp_path):
     assert power.earlier_noise(tmp_path / "nowhere", space) == (None, None)
 
 
-def test_noise_of_other_lengths_or_few_blocks_is_ignored(tmp_path):
+def test_noise_of_other_lengths_or_few_blocks_is_ignored(tmp_path: Path) -> None:
     space = {"trainable": "dash", "data": {"name": "digits"}, "train": {"steps": 400}}
     write_report(tmp_path, "smoke", space | {"train": {"steps": 30}}, 0.01)
     write_report(tmp_path, "few", space, 0.01, df=2)
     assert power.earlier_noise(tmp_path, space) == (None, None)
 
 
-def test_planning_needs_neither_pandas_nor_torch():
+def test_planning_needs_neither_pandas_nor_torch() -> None:
     code = """import sys
 from branchwise.analysis.statistics import power
 of = power.Tested(effect="shapley", components=3, variance=1.0)

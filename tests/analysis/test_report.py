@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ def rows(folder: Path, name: str = "report") -> dict[str, dict[str, str]]:
         return {row["component"]: row for row in csv.DictReader(file)}
 
 
-def test_numbers_of_complete_run(full_run):
+def test_numbers_of_complete_run(full_run: Path) -> None:
     table = rows(full_run)
     columns = list(table["anchor"])
     assert columns[:19] == ["component", *PROMISED, *(f"raw_{c}" for c in PROMISED)]
@@ -44,7 +45,7 @@ def test_numbers_of_complete_run(full_run):
         assert sum(float(row[column]) for row in table.values()) == pytest.approx(1, abs=1e-12)
 
 
-def test_csv_agrees_with_computation_by_hand(full_run):
+def test_csv_agrees_with_computation_by_hand(full_run: Path) -> None:
     arms = pd.read_parquet(full_run / "arms.parquet")
     v = -np.log(arms.pivot_table(index="block", columns="cell", values="value")).mean()
     weights = {"anchor": (1 / 3, "base"), "uncond_branch+anchor": (1 / 6, "uncond_branch"),
@@ -54,7 +55,7 @@ def test_csv_agrees_with_computation_by_hand(full_run):
     assert float(rows(full_run)["anchor"]["shapley"]) == pytest.approx(expected, abs=1e-9)
 
 
-def test_numbers_link_to_their_arms(full_run):
+def test_numbers_link_to_their_arms(full_run: Path) -> None:
     report = json.loads((full_run / "report" / "ablation.json").read_text())
     cells = {row["cell"]: row for row in report["cells"]}
     shapley = report["contrasts"]["log"]["shapley"]["anchor"]
@@ -66,26 +67,26 @@ def test_numbers_link_to_their_arms(full_run):
     assert report["comparability_key"]["metric"] == "fd_digits64"
 
 
-def test_margin_is_printed_on_effect_scale(full_run):
+def test_margin_is_printed_on_effect_scale(full_run: Path) -> None:
     rows_by_claim = {row[0]: row for row in build_report([full_run]).claims.rows}
     row = next(row for claim, row in rows_by_claim.items() if "equivalent(anchor, 10%)" in claim)
     assert "claimed within -10.0% to 9.1%" in row[2]  # 1.1 times worse, 1.1 times better
 
 
-def test_plots_are_saved_as_png_and_svg(full_run):
+def test_plots_are_saved_as_png_and_svg(full_run: Path) -> None:
     names = {"attribution", "waterfall", "cells", "interactions", "calibration", "training", "guidance", "samples",
              "standings"}  # fmt: skip
     for end in ("png", "svg"):
         assert {path.stem for path in (full_run / "report").glob(f"*.{end}")} == names
 
 
-def test_reports_are_equal_for_equal_inputs(full_run):
+def test_reports_are_equal_for_equal_inputs(full_run: Path) -> None:
     before = {path.name: path.read_bytes() for path in (full_run / "report").iterdir()}
     build_report([full_run])
     assert {path.name: path.read_bytes() for path in (full_run / "report").iterdir()} == before
 
 
-def test_page_is_self_contained(full_run):
+def test_page_is_self_contained(full_run: Path) -> None:
     page = (full_run / "report" / "index.html").read_text()
     loaded = re.sub(r"<a [^>]*>", "", page)  # links load no files
     outside = re.findall(r"""(?:src|href|xlink:href)=["'](?!data:|#)([^"']+)""", loaded)
@@ -98,12 +99,12 @@ def test_page_is_self_contained(full_run):
     assert page.index("What each component is worth</caption>") < page.index("Evidence</h2>")
 
 
-def test_distance_records_sample_count(full_run):
+def test_distance_records_sample_count(full_run: Path) -> None:
     for name in ("index.html", "ablation.md"):
         assert "fd_digits64 on 500 samples" in (full_run / "report" / name).read_text()
 
 
-def test_texts_of_run_are_escaped(make_run):
+def test_texts_of_run_are_escaped(make_run: Callable[..., Path]) -> None:
     folder = make_run(failed={"anchor-b0": "failed"})
     arms = pd.read_parquet(folder / "arms.parquet")
     arms.loc[arms["arm"] == "anchor-b0", "error"] = "<script>alert(1)</script>"
@@ -114,13 +115,13 @@ def test_texts_of_run_are_escaped(make_run):
     assert "&lt;script&gt;" in page
 
 
-def test_markdown(full_run):
+def test_markdown(full_run: Path) -> None:
     markdown = (full_run / "report" / "ablation.md").read_text()
     assert "| uncond_branch |" in markdown
     assert "±" in markdown
 
 
-def test_failed_and_missing_arms_are_named(make_run):
+def test_failed_and_missing_arms_are_named(make_run: Callable[..., Path]) -> None:
     folder = make_run(drop=["anchor-b0", "scratch-b2"], failed={"base-b1": "diverged", "full-b2": "failed"})
     summary = build_report([folder])
     notes = " ".join(summary.notes)
@@ -132,7 +133,7 @@ def test_failed_and_missing_arms_are_named(make_run):
     assert "base-b1" in page
 
 
-def test_empty_cell_names_missing_contrasts(make_run):
+def test_empty_cell_names_missing_contrasts(make_run: Callable[..., Path]) -> None:
     folder = make_run(drop=[f"anchor-b{b}" for b in range(3)], claims=CLAIMS)
     summary = build_report([folder])
     notes = " ".join(summary.notes)
@@ -144,7 +145,7 @@ def test_empty_cell_names_missing_contrasts(make_run):
     assert [row[1] for row in summary.claims.rows] == ["not judged: 0 of 3 blocks"] * 3
 
 
-def test_single_block_has_no_intervals(make_run):
+def test_single_block_has_no_intervals(make_run: Callable[..., Path]) -> None:
     folder = make_run(blocks=1)
     summary = build_report([folder])
     row = rows(folder)["uncond_branch"]
@@ -153,7 +154,7 @@ def test_single_block_has_no_intervals(make_run):
     assert "at least two blocks" in " ".join(summary.notes)
 
 
-def test_no_arm_yet(make_run):
+def test_no_arm_yet(make_run: Callable[..., Path]) -> None:
     folder = make_run()
     (folder / "arms.parquet").unlink()
     (folder / "manifest.json").unlink()
@@ -162,14 +163,14 @@ def test_no_arm_yet(make_run):
     assert [row["shapley"] for row in rows(folder).values()] == [""] * 3
 
 
-def test_all_arms_failed(make_run):
+def test_all_arms_failed(make_run: Callable[..., Path]) -> None:
     folder = make_run(blocks=1, baselines=())
     arms = pd.read_parquet(folder / "arms.parquet").assign(status="diverged", value=math.nan)
     arms.to_parquet(folder / "arms.parquet")
     assert "8 arms diverged" in " ".join(build_report([folder]).notes)
 
 
-def test_single_component(make_run):
+def test_single_component(make_run: Callable[..., Path]) -> None:
     folder = make_run(effects={"anchor": 0.3}, blocks=4, baselines=())
     build_report([folder])
     row = rows(folder)["anchor"]
@@ -177,20 +178,20 @@ def test_single_component(make_run):
     assert row["shapley"] == row["leave_one_out"] == row["add_one_in"]
 
 
-def test_six_components(make_run):
+def test_six_components(make_run: Callable[..., Path]) -> None:
     folder = make_run(effects={f"part{i}": 0.1 * i for i in range(6)}, blocks=2, baselines=())
     build_report([folder])
     assert sum(float(row["share"]) for row in rows(folder).values()) == pytest.approx(1, abs=1e-12)
 
 
-def test_no_components(make_run):
+def test_no_components(make_run: Callable[..., Path]) -> None:
     folder = make_run(effects={}, blocks=2)
     summary = build_report([folder])
     assert "no components" in " ".join(summary.notes)
     assert rows(folder) == {}
 
 
-def test_leave_one_out_design(make_run):
+def test_leave_one_out_design(make_run: Callable[..., Path]) -> None:
     keep = {"full", "anchor+curriculum_transfer", "uncond_branch+curriculum_transfer", "uncond_branch+anchor"}
     folder = make_run(kind="leave_one_out", claims=["anchor.leave_one_out > 0"])
     arms = pd.read_parquet(folder / "arms.parquet")
@@ -205,7 +206,7 @@ def test_leave_one_out_design(make_run):
     )
 
 
-def test_trainable_with_few_columns(make_run):
+def test_trainable_with_few_columns(make_run: Callable[..., Path]) -> None:
     columns = ["arm", "block", "kind", "cell", "status", "value"]
     folder = make_run(columns=columns, claims=["full.value < teacher.value", "anchor.share < 0.5"])
     summary = build_report([folder])
@@ -213,7 +214,7 @@ def test_trainable_with_few_columns(make_run):
     assert float(rows(folder)["uncond_branch"]["shapley"]) == pytest.approx(0.5, abs=0.1)
 
 
-def test_values_that_have_no_log(make_run):
+def test_values_that_have_no_log(make_run: Callable[..., Path]) -> None:
     folder = make_run(claims=["anchor.effect > 0"])
     arms = pd.read_parquet(folder / "arms.parquet")
     arms["value"] -= 80
@@ -225,7 +226,7 @@ def test_values_that_have_no_log(make_run):
     assert float(row["raw_shapley"]) > 30
 
 
-def test_cells_named_in_another_order_are_same_cells(make_run):
+def test_cells_named_in_another_order_are_same_cells(make_run: Callable[..., Path]) -> None:
     folder = make_run()
     before = csv_rows(analyse(load_run(folder)))
     arms = pd.read_parquet(folder / "arms.parquet")
@@ -234,7 +235,7 @@ def test_cells_named_in_another_order_are_same_cells(make_run):
     assert csv_rows(analyse(load_run(folder))) == before
 
 
-def test_baseline_does_not_touch_components(make_run):
+def test_baseline_does_not_touch_components(make_run: Callable[..., Path]) -> None:
     folder = make_run()
     before = csv_rows(analyse(load_run(folder)))
     arms = pd.read_parquet(folder / "arms.parquet")
@@ -243,7 +244,7 @@ def test_baseline_does_not_touch_components(make_run):
     assert csv_rows(analyse(load_run(folder))) == before
 
 
-def test_incomparable_values_are_refused(make_run, tmp_path):
+def test_incomparable_values_are_refused(make_run: Callable[..., Path], tmp_path: Path) -> None:
     key = {"metric": "fd_digits64", "samples": 1000, "reference": "digits-train", "extractor": "digits64"}
     first, second = make_run("first"), make_run("second", key=key)
     with pytest.raises(IncomparableError, match="samples is 500 against 1000"):
@@ -257,7 +258,7 @@ def test_incomparable_values_are_refused(make_run, tmp_path):
     assert not (first / "report").exists()
 
 
-def test_multiple_runs_in_report(make_run, tmp_path):
+def test_multiple_runs_in_report(make_run: Callable[..., Path], tmp_path: Path) -> None:
     first, second = make_run("first"), make_run("second", blocks=4, seed=3)
     summary = build_report([first, second], tmp_path / "both")
     with (tmp_path / "both" / "ablation.csv").open() as file:
@@ -274,7 +275,7 @@ def test_multiple_runs_in_report(make_run, tmp_path):
         build_report([first, second])
 
 
-def test_report_replaces_only_report(make_run, tmp_path):
+def test_report_replaces_only_report(make_run: Callable[..., Path], tmp_path: Path) -> None:
     folder = make_run()
     precious = tmp_path / "precious"
     precious.mkdir()
@@ -289,12 +290,14 @@ def test_report_replaces_only_report(make_run, tmp_path):
     assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
 
 
-def test_failure_leaves_old_report_and_no_debris(make_run, monkeypatch):
+def test_failure_leaves_old_report_and_no_debris(
+    make_run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = make_run()
     build_report([folder])
     before = {path.name: path.read_bytes() for path in (folder / "report").iterdir()}
 
-    def full_disk(*_):
+    def full_disk(*_: object) -> None:
         raise OSError("no space left on device")
 
     monkeypatch.setattr("branchwise.analysis.report.build.write", full_disk)
@@ -304,12 +307,12 @@ def test_failure_leaves_old_report_and_no_debris(make_run, monkeypatch):
     assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
 
 
-def test_unreadable_claim_is_reported(make_run):
+def test_unreadable_claim_is_reported(make_run: Callable[..., Path]) -> None:
     folder = make_run(claims=["anchor.shre > 1"])
     assert "Not judged: claim 'anchor.shre > 1': shre is no quantity" in " ".join(build_report([folder]).notes)
 
 
-def test_folder_without_plan_is_refused(make_run):
+def test_folder_without_plan_is_refused(make_run: Callable[..., Path]) -> None:
     folder = make_run()
     (folder / "plan.json").unlink()
     with pytest.raises(RunFolderError, match=r"demo is not a run folder: it has no plan\.json"):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,7 +22,7 @@ from branchwise.analysis.report.headlines import answers
 from branchwise.analysis.report.search import best_table, importance_table, importances, slices, unbeaten
 from branchwise.analysis.statistics.findings import analyse
 
-SPACE = {
+SPACE: dict[str, dict[str, Any]] = {
     "anchor_weight": {"log_uniform": [0.01, 1.0], "when": {}},
     "curriculum": {"choice": ["transfer", "uniform"], "when": {}},
     "student.channels": {"choice": [[8, 12], [12, 16]], "when": {}},
@@ -56,7 +58,7 @@ def as_search(folder: Path, better: float, **design: object) -> None:
     pd.concat([searched, stopped, confirmed], ignore_index=True).to_parquet(folder / "arms.parquet")
 
 
-def test_search_result_is_confirmed_on_fresh_seeds(make_run):
+def test_search_result_is_confirmed_on_fresh_seeds(make_run: Callable[..., Path]) -> None:
     folder = make_run(effects={}, baselines=())
     as_search(folder, better=0.7)
     summary = build_report([folder])
@@ -72,7 +74,7 @@ def test_search_result_is_confirmed_on_fresh_seeds(make_run):
     assert analyse(load_run(folder)).headline.fit.n == 6, "searched arms are no results"
 
 
-def test_search_without_improvement_is_reported(make_run):
+def test_search_without_improvement_is_reported(make_run: Callable[..., Path]) -> None:
     folder = make_run(effects={}, baselines=())
     as_search(folder, better=1.0)
     summary = build_report([folder])
@@ -80,7 +82,7 @@ def test_search_without_improvement_is_reported(make_run):
     assert "not distinguishable from" in summary.answers[1]
 
 
-def test_settings_that_were_lucky_are_called_so(make_run):
+def test_settings_that_were_lucky_are_called_so(make_run: Callable[..., Path]) -> None:
     folder = make_run(effects={}, baselines=())
     as_search(folder, better=1.3)
     summary = build_report([folder])
@@ -88,7 +90,7 @@ def test_settings_that_were_lucky_are_called_so(make_run):
     assert "raises fd_digits64 by" in summary.answers[1]
 
 
-def test_decisive_setting_ranks_first(make_run):
+def test_decisive_setting_ranks_first(make_run: Callable[..., Path]) -> None:
     folder = make_run(effects={}, baselines=())
     as_search(folder, better=1.0)
     arms = load_run(folder).arms
@@ -100,7 +102,7 @@ def test_decisive_setting_ranks_first(make_run):
     assert importances(arms.iloc[:9], SPACE) == {}
 
 
-def test_front_is_drawn_for_multiple_objectives(make_run):
+def test_front_is_drawn_for_multiple_objectives(make_run: Callable[..., Path]) -> None:
     folder = make_run(effects={}, baselines=())
     as_search(folder, better=1.0, objectives=["value", "student_params"])
     build_report([folder])
@@ -108,12 +110,12 @@ def test_front_is_drawn_for_multiple_objectives(make_run):
     assert best_table(load_run(folder)).columns[:3] == ("arm", "fd_digits64", "student_params")
 
 
-def test_arm_that_another_beats_in_all_is_not_on_front():
+def test_arm_that_another_beats_in_all_is_not_on_front() -> None:
     values = np.array([[1.0, 5.0], [2.0, 2.0], [2.0, 3.0], [1.0, 5.0], [3.0, 1.0]])
     assert unbeaten(values).tolist() == [True, True, False, True, True]
 
 
-def test_fixed_and_retuned_effects_are_compared(make_run):
+def test_fixed_and_retuned_effects_are_compared(make_run: Callable[..., Path]) -> None:
     folder = make_run(kind="tuned_factorial", claims=["anchor.effect > 0.3"])
     arms = pd.read_parquet(folder / "arms.parquet")
     cells = arms[arms["kind"] == "cell"]
@@ -138,7 +140,7 @@ def test_fixed_and_retuned_effects_are_compared(make_run):
     assert page.count("What the search tried</h2>") == 1
 
 
-def test_tuned_cell_without_arm_is_missing(make_run):
+def test_tuned_cell_without_arm_is_missing(make_run: Callable[..., Path]) -> None:
     folder = make_run(kind="tuned_factorial", baselines=())
     arms = pd.read_parquet(folder / "arms.parquet")
     searched = arms[arms["block"] == 0].assign(kind="search", arm=lambda rows: rows["arm"] + "-search")
@@ -150,7 +152,7 @@ def test_tuned_cell_without_arm_is_missing(make_run):
     assert defaults.missing == retuned.missing == ("base-b0",)
 
 
-def test_searches_are_mirrored(make_run):
+def test_searches_are_mirrored(make_run: Callable[..., Path]) -> None:
     folder = make_run(effects={}, baselines=())
     as_search(folder, better=0.7)
     down, up = both(folder)
@@ -177,12 +179,13 @@ def over_seeds(folder: Path, seeds: int, scheduler: str) -> pd.DataFrame:
             value = row["value"] + rng.normal(0, 0.1)
             rows.append(row.to_dict() | {"arm": f"{row['arm']}-s{i}", "seed": i, "block": i, "value": value})
     searched = pd.DataFrame(rows)
-    searched.loc[searched["arm"] == "search-0010-s1", ["status", "value"]] = ["failed", math.nan]
+    failed = searched["arm"] == "search-0010-s1"
+    searched.loc[failed, "status"], searched.loc[failed, "value"] = "failed", math.nan
     pd.concat([searched, arms[arms["kind"] != "search"]], ignore_index=True).to_parquet(folder / "arms.parquet")
     return searched
 
 
-def test_configurations_are_ranked_by_mean_over_seeds(make_run):
+def test_configurations_are_ranked_by_mean_over_seeds(make_run: Callable[..., Path]) -> None:
     folder = make_run(effects={}, baselines=())
     searched = over_seeds(folder, 4, "race")
     summary = build_report([folder])
@@ -206,7 +209,7 @@ def test_configurations_are_ranked_by_mean_over_seeds(make_run):
     assert "Best configurations of the search" in (folder / "report/index.html").read_text()
 
 
-def test_search_without_race_names_no_looks(make_run):
+def test_search_without_race_names_no_looks(make_run: Callable[..., Path]) -> None:
     folder = make_run(effects={}, baselines=())
     over_seeds(folder, 2, "none")
     notes = " ".join(build_report([folder]).notes)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from branchwise.analysis.declared.looks import Spending
 from branchwise.analysis.statistics.sequential.boundaries import (
     ALPHAS,
     boundary,
@@ -17,11 +18,12 @@ from branchwise.analysis.statistics.sequential.boundaries import (
     levels_spending,
 )
 
-KINDS = {"obf": "obrien_fleming", "quadratic": "quadratic"}
+KINDS: dict[str, Spending] = {"obf": "obrien_fleming", "quadratic": "quadratic"}
 
 
-def golden(root: Path) -> list[tuple[tuple[int, ...], str, float, list[float]]]:
-    rows, looks = [], ()
+def golden(root: Path) -> list[tuple[tuple[int, ...], Spending, float, list[float]]]:
+    rows: list[tuple[tuple[int, ...], Spending, float, list[float]]] = []
+    looks: tuple[int, ...] = ()
     for line in (root / "tests/data/sequential/group_sequential_t.txt").read_text().splitlines():
         fields = line.split()
         if fields[0] == "looks":

@@ -1,6 +1,10 @@
 """A run with cells that learned from different teachers shows each of them; a claim means that of the full method."""
 
+from __future__ import annotations
+
 import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,7 +19,7 @@ from branchwise.analysis.statistics.findings import analyse
 LONG = ("full", "uncond_branch+curriculum_transfer")  # cells that learn from the same teacher, all others from another
 
 
-def two_teachers(make_run, **options):
+def two_teachers(make_run: Callable[..., Path], **options: object) -> Path:
     folder = make_run(blocks=5, baselines=(), **options)
     arms = pd.read_parquet(folder / "arms.parquet")
     long = arms["cell"].isin(LONG)
@@ -25,7 +29,7 @@ def two_teachers(make_run, **options):
     return folder
 
 
-def test_each_teacher_has_row_named_by_its_cells(make_run):
+def test_each_teacher_has_row_named_by_its_cells(make_run: Callable[..., Path]) -> None:
     folder = two_teachers(make_run)
     build_report([folder])
     rows = {row["cell"]: row["mean"] for row in json.loads((folder / "report/ablation.json").read_text())["cells"]}
@@ -34,7 +38,7 @@ def test_each_teacher_has_row_named_by_its_cells(make_run):
     assert "Students learned from 2 teachers" in (folder / "report/index.html").read_text()
 
 
-def test_claim_means_teacher_of_full_method(make_run):
+def test_claim_means_teacher_of_full_method(make_run: Callable[..., Path]) -> None:
     folder = two_teachers(make_run, claims=["full.value - teacher.value > 15", "full.value - teacher.value < 15"])
     run = load_run(folder)
     full = run.results.loc[run.results["cell"] == "full", "value"].mean()
@@ -43,24 +47,26 @@ def test_claim_means_teacher_of_full_method(make_run):
     assert (above.status, below.status) == ("supported", "refuted")
 
 
-def test_comparison_needs_full_methods_teacher(make_run):
+def test_comparison_needs_full_methods_teacher(make_run: Callable[..., Path]) -> None:
     arms = pd.read_parquet(two_teachers(make_run) / "arms.parquet")
-    assert value_of_teacher(arms, "teacher_value").value == 24.0
+    shared = value_of_teacher(arms, "teacher_value")
+    assert shared is not None
+    assert shared.value == 24.0
     others = arms[~arms["cell"].isin(LONG)].copy()
-    assert value_of_teacher(others, "teacher_value").value == 96.0, (
-        "where there is one alone, it is the one that is meant"
-    )
+    only = value_of_teacher(others, "teacher_value")
+    assert only is not None
+    assert only.value == 96.0, "where there is one alone, it is the one that is meant"
     others.loc[others["cell"] == "base", ["teacher", "teacher_value"]] = "ccc", 50.0
     assert value_of_teacher(others, "teacher_value") is None
 
 
-def test_run_with_single_teacher_has_single_row(make_run):
+def test_run_with_single_teacher_has_single_row(make_run: Callable[..., Path]) -> None:
     findings = analyse(load_run(make_run()))
     assert [row.mean for row in findings.cells if row.cell.startswith("teacher")] == [24.0]
     assert not any("teachers" in note for note in findings.notes)
 
 
-def a_teacher_for_each_block(make_run, values, **options):
+def a_teacher_for_each_block(make_run: Callable[..., Path], values: Sequence[float], **options: object) -> Path:
     folder = make_run(blocks=5, baselines=(), **options)
     arms = pd.read_parquet(folder / "arms.parquet")
     arms["teacher"] = arms["block"].map(lambda block: f"teacher-{block}")
@@ -69,7 +75,7 @@ def a_teacher_for_each_block(make_run, values, **options):
     return folder
 
 
-def test_teachers_of_blocks_form_single_row(make_run):
+def test_teachers_of_blocks_form_single_row(make_run: Callable[..., Path]) -> None:
     values = [20.0, 22.0, 24.0, 26.0, 28.0]
     findings = analyse(load_run(a_teacher_for_each_block(make_run, values)))
     (row,) = [row for row in findings.cells if row.cell.startswith("teacher")]
@@ -79,7 +85,7 @@ def test_teachers_of_blocks_form_single_row(make_run):
     assert not any("Students learned from" in note for note in findings.notes)
 
 
-def test_claim_compares_with_teacher_of_each_block(make_run):
+def test_claim_compares_with_teacher_of_each_block(make_run: Callable[..., Path]) -> None:
     values = [20.0, 22.0, 24.0, 26.0, 28.0]
     folder = a_teacher_for_each_block(make_run, values, claims=["full.value > 2 * teacher.value"])
     run = load_run(folder)
@@ -90,12 +96,12 @@ def test_claim_compares_with_teacher_of_each_block(make_run):
     assert verdict.test.estimate.se == pytest.approx(logs.std(ddof=1) / np.sqrt(5))
 
 
-def test_shared_teacher_is_reported(make_run):
+def test_shared_teacher_is_reported(make_run: Callable[..., Path]) -> None:
     notes = analyse(load_run(make_run(blocks=3))).notes
     assert any("All blocks learned from one teacher" in note for note in notes)
 
 
-def test_single_teacher_note_needs_single_teacher(make_run):
+def test_single_teacher_note_needs_single_teacher(make_run: Callable[..., Path]) -> None:
     claims = ["full.value < 2 * teacher.value"]
     first = make_run(blocks=5, claims=claims)
     each = make_run(name="each", blocks=5, claims=claims)

@@ -210,7 +210,7 @@ def read_wandb(path: Path) -> tuple[RunTable, dict[str, list[str]]]:
 def test_wandb_folder_reads_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     offline(tmp_path / "in", monkeypatch)
     (tmp_path / "in").mkdir()
-    written = []
+    written: list[tuple[str, dict[str, Any], list[float]]] = []
 
     @settings(max_examples=2, deadline=None, database=None, derandomize=True)
     @given(
@@ -389,10 +389,12 @@ def test_each_history_can_be_chosen_from(
 
 
 def test_value_without_history_is_not_dropped(root: Path, tmp_path: Path) -> None:
-    options = {"components": ["parameters/ema"], "block": "parameters/seed", "value": "test/acc", "at": "0"}
+    options = ImportOptions(
+        components=["parameters/ema"], block="parameters/seed", value="test/acc", direction="minimize", at="0"
+    )
     source = root / "tests/data/elsewhere/neptune"
     with pytest.raises(RunFolderError, match=r"no history in 2 runs: run 2 \(RUN-1\) and run 4 \(RUN-3\); leave out"):
-        run_from_table(source, ImportOptions(**options, direction="minimize"), tmp_path / "made")
+        run_from_table(source, options, tmp_path / "made")
 
 
 def test_two_tools_in_a_folder_are_refused(root: Path, tmp_path: Path) -> None:

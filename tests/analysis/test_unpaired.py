@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -150,7 +151,8 @@ def test_as_many_seeds_as_are_needed_have_80_per_cent_power() -> None:
     shift = values.mean() / values.std(ddof=1)
     power = [stats.nct.sf(stats.t.ppf(0.975, n - 1), n - 1, shift * np.sqrt(n)) for n in (number - 1, number)]
     assert power[0] < 0.8 <= power[1]
-    assert seeds_needed(0.9, 4, 5, 0.05) is None or seeds_needed(0.9, 4, 5, 0.05) > 100
+    unlikely = seeds_needed(0.9, 4, 5, 0.05)
+    assert unlikely is None or unlikely > 100
     assert seeds_needed(1e-12, 500, 400, 0.05) == 401  # where SciPy has no noncentral t
 
 
@@ -193,11 +195,13 @@ def test_report_states_unpaired_and_level(tmp_path: Path, capsys: pytest.Capture
 
 
 def test_python_api_has_same_rules(tmp_path: Path) -> None:
-    common = {"components": ["method"], "value": "loss", "direction": "minimize", "reference": {"method": "old"}}
-    study = bw.analyze(groups(), **common, paired=False, alpha=0.01)
+    analyze = partial(
+        bw.analyze, groups(), components=["method"], value="loss", direction="minimize", reference={"method": "old"}
+    )
+    study = analyze(paired=False, alpha=0.01)
     assert study._findings.run.inference == Inference(paired=False, alpha=0.01)
     with pytest.raises(bw.InputError, match="alpha"):
-        bw.analyze(groups(), **common, alpha=1)
+        analyze(alpha=1)
 
 
 def test_report_requires_equal_levels(tmp_path: Path) -> None:

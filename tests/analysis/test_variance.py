@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,9 @@ COMPONENTS = ("a", "b")
 CELLS, GRID = factorial_cells(COMPONENTS), switches(COMPONENTS)
 
 
-def simulate(blocks, sd, block_sd, sampling_sd=0.0, repeats=3, seed=0) -> pd.DataFrame:
+def simulate(
+    blocks: int, sd: float, block_sd: float, sampling_sd: float = 0.0, repeats: int = 3, seed: int = 0
+) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     rows = []
     for block in range(blocks):
@@ -31,7 +34,7 @@ def simulate(blocks, sd, block_sd, sampling_sd=0.0, repeats=3, seed=0) -> pd.Dat
     return pd.DataFrame(rows)
 
 
-def test_balanced_table_is_anova_of_textbook():
+def test_balanced_table_is_anova_of_textbook() -> None:
     frame = simulate(6, 0.05, 0.1)
     wide = np.log(frame.pivot_table(index="block", columns="cell", values="value").to_numpy())
     b, c = wide.shape
@@ -45,9 +48,9 @@ def test_balanced_table_is_anova_of_textbook():
 
 
 @pytest.mark.parametrize("drop", [0, 40])
-def test_components_are_recovered_from_large_table(drop):
+def test_components_are_recovered_from_large_table(drop: int) -> None:
     frame = simulate(600, 0.05, 0.10, sampling_sd=0.06, seed=1)
-    frame = frame.drop(index=np.random.default_rng(2).choice(len(frame), drop, replace=False))
+    frame = frame.drop(index=np.random.default_rng(2).choice(len(frame), drop, replace=False).tolist())
     result = components_of_variance(analyse_scale(frame, GRID, VALUE), frame)
     sampling = 0.06 / math.sqrt(3)
     assert result.sampling == pytest.approx(sampling, rel=0.05)
@@ -56,18 +59,18 @@ def test_components_are_recovered_from_large_table(drop):
     assert result.training == pytest.approx(math.hypot(0.05, 0.10), rel=0.07)
 
 
-def test_what_run_cannot_tell_is_nan():
+def test_what_run_cannot_tell_is_nan() -> None:
     frame = simulate(1, 0.05, 0.1)
     result = components_of_variance(analyse_scale(frame, GRID, VALUE), frame)
     assert all(map(math.isnan, (result.residual, result.block, result.sampling, result.training, result.intra_block)))
 
 
-def warnings_for(frame: pd.DataFrame, failed=()) -> str:
+def warnings_for(frame: pd.DataFrame, failed: Sequence[str] = ()) -> str:
     scale = analyse_scale(frame, GRID, VALUE)
     return " ".join(flags(scale, components_of_variance(scale, frame), failed))
 
 
-def test_flags():
+def test_flags() -> None:
     assert warnings_for(simulate(6, 0.01, 0.05)) == ""
     assert "no interval" in warnings_for(simulate(1, 0.01, 0.05)).lower()
     assert "Only 2 blocks: intervals have 1 degree of freedom" in warnings_for(simulate(2, 0.01, 0.05))
@@ -77,7 +80,7 @@ def test_flags():
     assert "not clear of zero" in warnings_for(simulate(3, 3.0, 0.05))
 
 
-def test_negative_intra_block_correlation_is_reported():
+def test_negative_intra_block_correlation_is_reported() -> None:
     frame = simulate(6, 0.05, 0.0)
     y = np.log(frame["value"])
     frame["value"] = np.exp(y - y.groupby(frame["block"]).transform("mean"))

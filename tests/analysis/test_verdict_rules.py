@@ -6,7 +6,7 @@ import io
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ from branchwise.analysis.report.claims import claims_table
 from branchwise.analysis.report.headlines import answers
 from branchwise.analysis.report.tables import attribution_table
 from branchwise.analysis.report.terminal import show
-from branchwise.analysis.statistics.attribution import headline_effect
+from branchwise.analysis.statistics.contrasts import headline_effect
 from branchwise.analysis.statistics.findings import Findings, analyse
 from branchwise.analysis.verify import checks
 from branchwise.analysis.verify import verdicts as required
@@ -74,7 +74,7 @@ ACCURACIES = {
 }
 
 
-def test_perfect_accuracy_keeps_scale_and_claims(tmp_path):
+def test_perfect_accuracy_keeps_scale_and_claims(tmp_path: Path) -> None:
     perfect = ACCURACIES | {(True, True): [0.81, 0.83, 1.0, 0.84, 0.82]}
     claims = ["a.shapley > 0", "a.shapley < 0", "b.shapley > 0", "b.shapley < 0", "a.shapley > 3 points"]
     findings = findings_of(tmp_path / "run", perfect, claims)
@@ -87,7 +87,7 @@ def test_perfect_accuracy_keeps_scale_and_claims(tmp_path):
     assert not math.isnan(points.test.p)
 
 
-def test_claim_without_p_value_is_hidden(tmp_path):
+def test_claim_without_p_value_is_hidden(tmp_path: Path) -> None:
     """A percentage of values that have no log scale: not refuted both ways by the p of another scale."""
     losses = {key: [1 - value for value in of] for key, of in ACCURACIES.items()}
     losses[True, True] = [0.0, 0.0, 0.0, 0.0, -0.1]
@@ -100,7 +100,7 @@ def test_claim_without_p_value_is_hidden(tmp_path):
     assert not math.isnan(findings.verdicts[2].test.p)
 
 
-def test_values_outside_range_are_no_rate(tmp_path):
+def test_values_outside_range_are_no_rate(tmp_path: Path) -> None:
     """An accuracy of 71.59 that is parsed as a fraction: shown in its unit, with what to declare."""
     result = findings_of(tmp_path / "run", {on: [100 * x for x in of] for on, of in ACCURACIES.items()}, scale="logit")
     assert result.headline.scale == "identity"
@@ -110,7 +110,7 @@ def test_values_outside_range_are_no_rate(tmp_path):
 
 
 @pytest.mark.parametrize("unit", [1, 100])
-def test_claims_speak_unit_of_tables(tmp_path, unit):
+def test_claims_speak_unit_of_tables(tmp_path: Path, unit: float) -> None:
     """The table says about 10 points, whether accuracy is a fraction or in per cent; claims in points agree with it."""
     values = {on: [unit * x for x in of] for on, of in ACCURACIES.items()}
     claims = ["a.shapley > 8 points", "a.shapley > 12 points", f"a.shapley > {0.08 * unit}"]
@@ -124,7 +124,7 @@ def test_claims_speak_unit_of_tables(tmp_path, unit):
     assert "claimed above 8.00 points" in claims_table([findings]).rows[0][2]
 
 
-def test_unfinished_plan_is_not_tested(make_run):
+def test_unfinished_plan_is_not_tested(make_run: Callable[..., Path]) -> None:
     drop = [f"{cell}-b{b}" for b in (3, 4) for cell in ("full", "anchor")]
     findings = analyse(load_run(make_run(blocks=5, drop=drop, claims=["uncond_branch.shapley > 0"])))
     (verdict,) = findings.verdicts
@@ -133,10 +133,10 @@ def test_unfinished_plan_is_not_tested(make_run):
     assert math.isnan(verdict.test.p_holm)
     assert all(math.isnan(row.p_holm) for row in findings.headline.rows)
     assert findings.warnings == ("Not judged: 3 of 5 blocks of the plan are finished.",)
-    folder, terminal = findings.run.folder, Console(file=io.StringIO(), width=200)
-    show(build_report([folder]), terminal)
+    folder, printed = findings.run.folder, io.StringIO()
+    show(build_report([folder]), Console(file=printed, width=200))
     page = (folder / "report" / "index.html").read_text()
-    for text in (terminal.file.getvalue(), page):
+    for text in (printed.getvalue(), page):
         assert "not judged: 3 of 5 blocks" in text
         assert "Not judged: 3 of 5 blocks of the plan are finished." in text
         assert "no worse than the full method's" not in text
@@ -156,7 +156,7 @@ def test_unfinished_plan_is_not_tested(make_run):
     assert re.match(r"b: so far worse by \d[^-]*%; not judged: ", worse)
 
 
-def test_failed_arms_count_against_claims(make_run):
+def test_failed_arms_count_against_claims(make_run: Callable[..., Path]) -> None:
     """A claim that is supported only where the failed arms are omitted is not shown."""
     failed = {f"full-b{b}": "diverged" for b in (1, 3)}
     claims = ["full.value < base.value", "uncond_branch.leave_one_out > 0"]
@@ -173,7 +173,7 @@ def test_failed_arms_count_against_claims(make_run):
     assert set(findings.with_worst) == {"uncond_branch", "anchor"}
 
 
-def test_ineffective_components_are_reported_first(tmp_path):
+def test_ineffective_components_are_reported_first(tmp_path: Path) -> None:
     constant = {on: [0.8 + 0.05 * on[0]] * 4 for on in ACCURACIES}
     summary = build_report([write_run(tmp_path / "run", constant, ["a.shapley > 0"])])
     assert "the seed changes nothing" in summary.warnings[0]
@@ -184,7 +184,7 @@ def test_ineffective_components_are_reported_first(tmp_path):
     assert page.index("the seed changes nothing") < page.index("<table")
 
 
-def test_family_holds_what_design_can_estimate(make_run):
+def test_family_holds_what_design_can_estimate(make_run: Callable[..., Path]) -> None:
     """A leave-one-out run tests its leave-one-out effects, adjusted, without a share for Shapley values."""
     effects = {"uncond_branch": 0.5, "anchor": 0.02, "curriculum_transfer": 0.12}
     folder = make_run(blocks=5, kind="leave_one_out", effects=effects, claims=["full.value < scratch.value"])
@@ -199,7 +199,7 @@ def test_family_holds_what_design_can_estimate(make_run):
     assert findings.plan.hypotheses == 4
 
 
-def test_excluded_design_tests_remaining_arms():
+def test_excluded_design_tests_remaining_arms() -> None:
     factors = (Factor(name="a"), Factor(name="b"))
     complete = frozenset(combinations(factors))
     grid = Grid(factors=factors, planned=complete - {("off", "off")})

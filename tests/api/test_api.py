@@ -19,7 +19,7 @@ from branchwise.api.hyperparameters import hyperparameter_trees
 from branchwise.trainables.runtime.session import source_text
 
 HEAVY = {"ray", "torch", "matplotlib", "pandas", "optuna", "numpy", "scipy"}
-ACCURACY = {"metric": "accuracy", "direction": "maximize"}
+ACCURACY: dict[str, Any] = {"metric": "accuracy", "direction": "maximize"}
 
 
 def train(lr: float = 0.1, ema: bool = True, seed: int = 0) -> dict[str, float]:
@@ -83,7 +83,7 @@ def test_plan_has_no_side_effects(tmp_path: Path) -> None:
     ],
 )
 def test_bad_arguments_are_input_errors(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
-    arguments = {"components": {"ema": {"ema": False}}, **ACCURACY, "storage": tmp_path / "runs"}
+    arguments: dict[str, Any] = {"components": {"ema": {"ema": False}}, **ACCURACY, "storage": tmp_path / "runs"}
     with pytest.raises(bw.InputError, match=message):
         bw.plan(train, **arguments | changes)
     with pytest.raises(bw.InputError, match=message):
@@ -161,7 +161,7 @@ def test_pandas_polars_and_csv_give_equal_effects(tmp_path: Path) -> None:
     table.to_csv(tmp_path / "runs.csv", index=False)
     expected = bw.analyze(table, **ANALYZE).effects
     by_hand = table.pivot_table(index="seed", columns=["ema", "aug"], values="acc")
-    ema = ((by_hand[True] - by_hand[False]).mean(axis=1)).mean()
+    ema = (by_hand[True] - by_hand[False]).to_numpy().mean(axis=1).mean()
     assert expected.effect[0] == pytest.approx(100 * ema, rel=1e-9)
     for source in (polars.DataFrame(table.to_dict("list")), tmp_path / "runs.csv"):
         pd.testing.assert_frame_equal(bw.analyze(source, **ANALYZE).effects, expected)
@@ -173,9 +173,10 @@ def test_optuna_study_is_analysed() -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))
     for row in runs().to_dict("records"):
-        distributions = {
-            name: optuna.distributions.CategoricalDistribution(values)
-            for name, values in {"ema": [False, True], "aug": [False, True], "seed": list(range(5))}.items()
+        distributions: dict[str, optuna.distributions.BaseDistribution] = {
+            "ema": optuna.distributions.CategoricalDistribution([False, True]),
+            "aug": optuna.distributions.CategoricalDistribution([False, True]),
+            "seed": optuna.distributions.CategoricalDistribution(range(5)),
         }
         parameters = {name: row[name] for name in distributions}
         study.add_trial(optuna.trial.create_trial(params=parameters, distributions=distributions, value=row["acc"]))

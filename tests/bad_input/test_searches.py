@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from branchwise.orchestration.designs.search import Search
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.space import load_space
 from branchwise.orchestration.tuning.studies import open_studies
@@ -74,7 +77,7 @@ def test_cell_without_hyperparameters_is_refused() -> None:
         load_space(DATA / "surface_tuned.yaml", ["design.knobs={anchor_weight: {log_uniform: [0.01, 1.0]}}"])
 
 
-KNOBS = {
+KNOBS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "width": ("{log_int: [1, 256]}", lambda value: isinstance(value, int) and 1 <= value <= 256),
     "units": ("{int: [8, 256], step: 8}", lambda value: isinstance(value, int) and value % 8 == 0),
     "rate": ("{uniform: [0, 1], step: 0.25}", lambda value: value in (0.0, 0.25, 0.5, 0.75, 1.0)),
@@ -94,12 +97,14 @@ def test_kinds_of_knobs(tmp_path: Path) -> None:
     )
     space = load_space(tmp_path / "space.yaml")
     run = RunFolder(storage_at(tmp_path / "runs"), "knobs")
+    design = space.design
+    assert isinstance(design, Search)
     (study,) = open_studies(space, run)
     chosen = [study.settings(study.ask()) for _ in range(60)]  # type: ignore[arg-type]
     for name, (_, allowed) in KNOBS.items():
         values = [space.method.patched(settings).settings for settings in chosen]
         assert all(allowed(getattr(value, name)) for value in values), name
         assert len({repr(getattr(value, name)) for value in values}) > 1
-        assert all(space.design.knobs[name].holds(getattr(value, name)) for value in values)
+        assert all(design.knobs[name].holds(getattr(value, name)) for value in values)
     assert as_argument(space.spec.settings.width) == "10"
     assert sum(settings["width"] <= 16 for settings in chosen) > 20  # on the log scale

@@ -50,7 +50,7 @@ def test_server_traceback_is_reduced_to_its_end() -> None:
 
 @pytest.mark.parametrize(("ray", "python"), [("2.48.0", "3.11.7"), (None, "3.9.1"), ("3.0.0.dev0", "3.12.3")])
 def test_cluster_of_other_versions_names_both(ray: str | None, python: str) -> None:
-    ours, our_python = compute_version_info()
+    ours, our_python = compute_version_info()  # type: ignore[no-untyped-call]
     with pytest.raises(RuntimeError) as mismatch:
         check_version_info({"ray_version": ray or ours, "python_version": python}, "node 10.0.0.7")
     assert refusal("10.0.0.1:6379", mismatch.value) == (

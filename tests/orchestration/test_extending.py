@@ -50,7 +50,7 @@ def test_extension_runs_new_blocks_only(done: Plan, storage: Storage) -> None:
     assert {item.arm.name for item in plan.reused} == {arm.name for arm in done.arms}
     assert plan.extends is not None
     decided = plan.extends["decided"]
-    assert plan.extends | {"decided": []} == {
+    assert {**plan.extends, "decided": []} == {
         "run": "first", "blocks": 3, "components": [], "baselines": [], "cells": [], "decided": []
     }  # fmt: skip
     assert [entry["text"] for entry in decided] == [

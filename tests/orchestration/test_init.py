@@ -15,6 +15,7 @@ import try_space
 
 from branchwise.orchestration.authoring.metric_guess import guess_from_source, guesses_from_run
 from branchwise.orchestration.authoring.scaffold import read_script, space_text, summary
+from branchwise.orchestration.designs.ablation import Ablation
 from branchwise.orchestration.space import Space, parse_space
 from branchwise.trainables.command.arguments import filled_arguments
 from branchwise.trainables.command.numbers import NumberPattern
@@ -122,6 +123,13 @@ def space_of(tmp_path: Path, text: str) -> tuple[str, Space]:
     return summary(draft), parse_space("train.yaml", space_text(draft).encode(), folder=str(tmp_path))
 
 
+def without(space: Space) -> dict[str, dict[str, Any]]:
+    """The settings without each component."""
+    assert isinstance(space.design, Ablation)
+    components = space.design.components
+    return {name: component.off for name, component in components.items() if component.off is not None}
+
+
 def argv_of(space: Space, patch: dict[str, Any]) -> list[str]:
     spec = space.method.patched(patch)
     return filled_arguments(spec.command.run, {**flat(spec.settings), "seed": 0, "folder": "f"})[2:]
@@ -139,9 +147,9 @@ def test_components_change_single_defaults(name: str, tmp_path: Path) -> None:
     defaults_printed = printed(tmp_path, [])
     assert printed(tmp_path, argv_of(space, {})) == defaults_printed
     outputs = {defaults_printed}
-    for component in space.design.components.values():
-        outputs.add(printed(tmp_path, argv_of(space, component.off)))
-    assert len(outputs) == 1 + len(space.design.components)
+    for patch in without(space).values():
+        outputs.add(printed(tmp_path, argv_of(space, patch)))
+    assert len(outputs) == 1 + len(without(space))
 
 
 def test_omissions_are_reported(tmp_path: Path) -> None:
@@ -155,7 +163,7 @@ def test_omissions_are_reported(tmp_path: Path) -> None:
         "an option on line 28 (its name is computed when the script runs)",
     ):
         assert reason in draft
-    assert list(space.design.components) == ["ema", "no_mixup", "scale", "aug", "bn", "no_bias"]
+    assert list(without(space)) == ["ema", "no_mixup", "scale", "aug", "bn", "no_bias"]
     assert space.design.blocks == 5
 
 
@@ -179,7 +187,7 @@ def test_options_of_local_modules_and_subcommands(tmp_path: Path) -> None:
     assert "the subcommand train" in draft
     assert "--to (belongs to the subcommand export)" in draft
     assert argv_of(space, {}) == ["train"]
-    assert "ema=True" in printed(tmp_path, argv_of(space, space.design.components["no_ema"].off))
+    assert "ema=True" in printed(tmp_path, argv_of(space, without(space)["no_ema"]))
 
 
 def test_hydra_config_files_are_read(tmp_path: Path) -> None:
@@ -191,7 +199,7 @@ def test_hydra_config_files_are_read(tmp_path: Path) -> None:
     draft, space = space_of(tmp_path, text)
     assert "found 3 of 5 options (Hydra)" in draft
     assert argv_of(space, {}) == ["seed=0", "ema=true", "optimizer.lr=0.001"]
-    assert argv_of(space, space.design.components["ema"].off)[1] == "ema=false"
+    assert argv_of(space, without(space)["ema"])[1] == "ema=false"
 
 
 @pytest.mark.parametrize(
@@ -361,7 +369,7 @@ def test_seed_without_default_and_in_other_spelling(tmp_path: Path) -> None:
     tools = "".join(f"p.add_argument({flag!r}, action='store_true')\n" for flag in ("--secure-rng", "--render"))
     _, space = space_of(tmp_path, f"{text}{tools}p.add_argument('--lr', default=0.1)\n")
     assert "--manualSeed=0" in argv_of(space, {})
-    assert list(space.design.components) == ["lr"]
+    assert list(without(space)) == ["lr"]
 
 
 @pytest.mark.parametrize(
@@ -378,8 +386,8 @@ def test_seed_without_default_and_in_other_spelling(tmp_path: Path) -> None:
 )
 def test_component_names_what_script_does_by_default(option: str, component: str, off: str, tmp_path: Path) -> None:
     _, space = space_of(tmp_path, f"import argparse\np = argparse.ArgumentParser()\np.add_argument({option})\n")
-    assert list(space.design.components) == [component]
-    assert argv_of(space, space.design.components[component].off) == [off]
+    assert list(without(space)) == [component]
+    assert argv_of(space, without(space)[component]) == [off]
 
 
 def test_values_are_set_in_place_of_defaults(
@@ -392,9 +400,9 @@ def test_values_are_set_in_place_of_defaults(
     space = parse_space("s.yaml", (tmp_path / "s.yaml").read_bytes(), folder=str(tmp_path))
     called = argv_of(space, {})
     assert {"--steps=3", "--out=o", "--no-scale", "--no-ema", "--prompt=7"} <= set(called)
-    assert list(space.design.components)[:3] == ["no_ema", "no_mixup", "no_scale"]
-    assert "--ema" in argv_of(space, space.design.components["no_ema"].off)
-    assert "--no-scale" not in argv_of(space, space.design.components["no_scale"].off)
+    assert list(without(space))[:3] == ["no_ema", "no_mixup", "no_scale"]
+    assert "--ema" in argv_of(space, without(space)["no_ema"])
+    assert "--no-scale" not in argv_of(space, without(space)["no_scale"])
     for bad in ("seed=1", "nothing=1", "steps", "ema=maybe", "steps=null"):
         assert init_space.main(["s.py", "--out", "t.yaml", "--set", bad]) == 2
         assert f"--set {bad}: " in capsys.readouterr().err
@@ -417,9 +425,9 @@ def test_folder_option_sets_cwd_if_required(
     """
     (tmp_path / "train.py").write_text(textwrap.dedent(text))
     assert init_space.main(["train.py", "--try"]) == 2
-    output = capsys.readouterr()
-    assert "no network to download it; give what it needs by --set NAME=VALUE" in output.err
-    assert "cwd is set" not in output.out, "where it lies it fails, too"
+    printed_texts = capsys.readouterr()
+    assert "no network to download it; give what it needs by --set NAME=VALUE" in printed_texts.err
+    assert "cwd is set" not in printed_texts.out, "where it lies it fails, too"
     assert init_space.main(["train.py", "--try", "--set", "root=digits"]) == 0
     output = capsys.readouterr().out
     assert "it reads digits from where it lies: cwd is set" in output

@@ -10,9 +10,10 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean
+from typing import Any, Literal
 
 import pytest
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from branchwise.analysis.statistics.sequential.searched import is_behind, race_error
 from branchwise.orchestration.errors import UserError
@@ -22,7 +23,8 @@ from branchwise.orchestration.tuning.best import best_space
 from branchwise.orchestration.tuning.searcher import StudySearcher
 from branchwise.orchestration.tuning.studies import OpenStudy, open_studies, recorded_arms
 from branchwise.orchestration.tuning.warm_start import WarmStartTrial, earlier_arms
-from branchwise.trainables import Cohort, Result
+from branchwise.trainables import Arm, Cohort, Result
+from branchwise.trainables.contract import ArmStatus
 from branchwise.trainables.runtime.ray_worker import record_of
 from branchwise.trainables.runtime.run_folder import JOURNAL, RunFolder
 from branchwise.trainables.runtime.stopping import Stopping, keep
@@ -45,7 +47,7 @@ def folder(tmp_path: Path, name: str = "run") -> RunFolder:
     return RunFolder(storage_at(tmp_path), name)
 
 
-def answer(run: RunFolder, cohort: Cohort, status: str = "done", **more: object) -> None:
+def answer(run: RunFolder, cohort: Cohort, status: ArmStatus = "done", **more: object) -> None:
     """Writes what a worker would leave of this cohort."""
     for arm in cohort.arms:
         method = arm.spec.method
@@ -57,6 +59,18 @@ def suggest(searcher: StudySearcher, trial: str) -> Cohort | None:
     """The cohort that Tune's trial is given, or None."""
     suggested = searcher.suggest(trial)
     return searcher.cohorts_by_name[suggested["cohort"]["name"]] if isinstance(suggested, dict) else None
+
+
+def cohort_of(searcher: StudySearcher, trial: str) -> Cohort:
+    """The cohort that Tune's trial is given."""
+    cohort = suggest(searcher, trial)
+    assert cohort is not None
+    return cohort
+
+
+def value_of(trial: FrozenTrial) -> float:
+    assert trial.value is not None
+    return trial.value
 
 
 def drive(searcher: StudySearcher, run: RunFolder, stop_after: int = 10**6) -> int:
@@ -93,7 +107,7 @@ def test_search_suggests_requested_number_of_arms(tmp_path: Path) -> None:
     confirmed = [arm for arm in arms if arm.kind == "confirm"]
     assert len(confirmed) == 6
     assert not {arm.seed for arm in confirmed} & {arm.seed for arm in arms if arm.kind == "search"}
-    best = min(study.study.trials, key=lambda trial: trial.value)
+    best = min(study.study.trials, key=value_of)
     assert {arm.cell: arm.patch for arm in confirmed} == {"best": best.params, "own": {}}
 
 
@@ -101,12 +115,12 @@ def test_resumed_search_repeats_only_what_has_no_result(tmp_path: Path) -> None:
     space, run = read(tmp_path, SPACE), folder(tmp_path)
     _, searcher = open_searcher(space, run, 4)
     drive(searcher, run, stop_after=2)
-    failed, untold = suggest(searcher, "lost"), suggest(searcher, "untold")
+    failed, untold = cohort_of(searcher, "lost"), cohort_of(searcher, "untold")
     answer(run, untold)  # its worker finished, but the driver died before it heard of it
     answer(run, replace(failed, arms=failed.arms[:1]))
 
     first, resumed = open_searcher(space, run, 4)
-    repeated = suggest(resumed, "again")
+    repeated = cohort_of(resumed, "again")
     assert repeated.name == failed.name, "or it would not find its checkpoint"
     assert repeated.arms == failed.arms[1:]
     answer(run, repeated)
@@ -121,7 +135,7 @@ def test_damaged_record_is_recomputed_in_same_trial(tmp_path: Path) -> None:
     drive(searcher, run)
     run.files.write("arms/search-0002.json", b"{")
     first, resumed = open_searcher(space, run, 4)
-    repeated = suggest(resumed, "again")
+    repeated = cohort_of(resumed, "again")
     assert [arm.name for arm in repeated.arms] == ["search-0002"]
     answer(run, repeated)
     resumed.on_trial_complete("again")
@@ -147,7 +161,7 @@ def test_failures_are_reported_and_replaced_up_to_cap(tmp_path: Path) -> None:
 def test_value_that_is_missing_or_not_finite_is_failure(tmp_path: Path, value: float | None) -> None:
     space, run = read(tmp_path, SPACE, arms=1), folder(tmp_path)
     first, searcher = open_searcher(space, run, 1)
-    answer(run, suggest(searcher, "0"), value=value)
+    answer(run, cohort_of(searcher, "0"), value=value)
     searcher.on_trial_complete("0")
     assert states(first) == [TrialState.FAIL]
 
@@ -179,7 +193,7 @@ def test_tpe_beats_random_search(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("algorithm", ["optuna_cmaes", "optuna_gp", "optuna_nsga2", "optuna_brute_force"])
 def test_all_algorithms_finish(tmp_path: Path, algorithm: str) -> None:
-    knobs = {"curriculum": {"choice": ["transfer", "learned", "min_snr", "uniform"]}}
+    knobs: dict[str, dict[str, list[Any]]] = {"curriculum": {"choice": ["transfer", "learned", "min_snr", "uniform"]}}
     if algorithm != "optuna_brute_force":
         knobs["anchor_weight"] = {"log_uniform": [0.01, 1.0]}
     space, run = read(tmp_path, SPACE, algorithm=algorithm, arms=4, knobs=knobs), folder(tmp_path)
@@ -210,7 +224,7 @@ def test_what_breaks_constraint_is_never_best(tmp_path: Path) -> None:
     drive(searcher, run)
     (best,) = first.best()
     assert best.params["uncond_weight"] >= 2.5
-    assert best.value > first.study.best_trial.value or first.study.best_trial.number == best.number
+    assert value_of(best) > value_of(first.study.best_trial) or first.study.best_trial.number == best.number
 
 
 def test_lists_can_be_searched_and_only_like_arms_share_cohort(tmp_path: Path) -> None:
@@ -222,7 +236,7 @@ def test_lists_can_be_searched_and_only_like_arms_share_cohort(tmp_path: Path) -
     text = SPACE[: SPACE.index("    anchor_weight: {log")].replace("24", "12") + knobs
     space, run = read(tmp_path, text), folder(tmp_path)
     _, searcher = open_searcher(space, run, 4)
-    visited = []
+    visited: list[Arm] = []
     while cohort := suggest(searcher, "one"):
         assert len({arm.patch["train.steps"] for arm in cohort.arms}) == 1
         answer(run, cohort)
@@ -237,9 +251,11 @@ def test_stopped_arm_is_pruned_and_counts_as_trial(tmp_path: Path) -> None:
     space, run = read(tmp_path, SPACE, arms=4, scheduler="asha", rungs=[2]), folder(tmp_path)
     first, searcher = open_searcher(space, run, 1)
     for number in range(4):
-        cohort = suggest(searcher, str(number))
-        stopped = {"status": "stopped", "rung_value": 30.0, "steps": 2} if number % 2 else {}
-        answer(run, cohort, **stopped)
+        cohort = cohort_of(searcher, str(number))
+        if number % 2:
+            answer(run, cohort, "stopped", rung_value=30.0, steps=2)
+        else:
+            answer(run, cohort)
         searcher.on_trial_complete(str(number))
     assert searcher.suggest("5") == "FINISHED"
     assert states(first) == [TrialState.COMPLETE, TrialState.PRUNED] * 2
@@ -260,14 +276,14 @@ def test_stopped_arm_is_pruned_and_counts_as_trial(tmp_path: Path) -> None:
         ("median", 2.1, [1.0, 2.0, 3.0], False),
     ],
 )
-def test_who_passes_rung(rule: str, value: float, others: list[float], stored: bool) -> None:
+def test_who_passes_rung(rule: Literal["asha", "median"], value: float, others: list[float], stored: bool) -> None:
     assert Stopping(rule=rule, rungs=(1,), reduction=3).keeps(value, others) is stored
 
 
 def test_suggestion_pending_at_crash_keeps_its_constraints(tmp_path: Path) -> None:
     space, run = read(tmp_path, SPACE, constraints=["cost <= 100"], arms=4), folder(tmp_path)
     _, searcher = open_searcher(space, run, 4)
-    answer(run, suggest(searcher, "lost"))  # finished, but the driver dies before it hears of it
+    answer(run, cohort_of(searcher, "lost"))  # finished, but the driver dies before it hears of it
     study, _ = open_searcher(space, run, 4)
     assert states(study) == [TrialState.COMPLETE] * 4
     assert all(trial.constraints == {"cost <= 100": study.values(trial)["cost"] - 100} for trial in study.study.trials)
@@ -281,7 +297,7 @@ def test_what_is_better_when_higher_is_searched_for_upwards(tmp_path: Path) -> N
             values = {"value": 1.0, "gain": -log_value(arm.spec.method)}
             run.write_record(arm.name, record_of(arm, cohort.name, Result(status="done", values=values)))
         searcher.on_trial_complete("one")
-    assert first.best()[0].value == max(trial.value for trial in first.study.trials) == first.study.best_value
+    assert first.best()[0].value == max(value_of(trial) for trial in first.study.trials) == first.study.best_value
 
 
 def test_arms_that_reach_rung_together_see_each_other(tmp_path: Path) -> None:
@@ -362,7 +378,7 @@ def test_what_has_been_suggested_is_on_disk(tmp_path: Path) -> None:
     space, run = read(tmp_path, SPACE), folder(tmp_path)
     assert recorded_arms(space, run) == ()
     _, searcher = open_searcher(space, run, 4)
-    given = [arm.name for _ in range(2) for arm in suggest(searcher, str(_)).arms]
+    given = [arm.name for _ in range(2) for arm in cohort_of(searcher, str(_)).arms]
     assert [arm.name for arm in recorded_arms(space, run)] == given
 
 
@@ -450,10 +466,10 @@ def test_configuration_counts_by_its_mean_over_seeds(tmp_path: Path, scheduler: 
     assert bool(stopped) == (scheduler != "none")
     for trial in stopped:
         assert 2 <= len(trial.intermediate_values) < seeds
-        assert all(value > first.intermediate_values[i] or study.best()[0].value < first.value
+        assert all(value > first.intermediate_values[i] or value_of(study.best()[0]) < value_of(first)
                    for i, value in trial.intermediate_values.items())  # fmt: skip
     assert study.best()[0].value == min(
-        trial.value for trial in study.study.trials if trial.state == TrialState.COMPLETE
+        value_of(trial) for trial in study.study.trials if trial.state == TrialState.COMPLETE
     )
 
 
@@ -489,12 +505,12 @@ def test_cohort_has_single_seed(tmp_path: Path) -> None:
 def test_failed_seed_fails_configuration(tmp_path: Path) -> None:
     space, run = read(tmp_path, SPACE, arms=2, seeds=2), folder(tmp_path)
     first, searcher = open_searcher(space, run, 1)
-    answer(run, suggest(searcher, "0"))
+    answer(run, cohort_of(searcher, "0"))
     searcher.on_trial_complete("0")
-    answer(run, suggest(searcher, "1"), status="diverged")
+    answer(run, cohort_of(searcher, "1"), status="diverged")
     searcher.on_trial_complete("1")
     assert states(first)[0] == TrialState.FAIL
-    assert suggest(searcher, "2").arms[0].name == "search-0001-s0"
+    assert cohort_of(searcher, "2").arms[0].name == "search-0001-s0"
 
 
 def test_race_stops_what_is_behind_on_shared_seeds() -> None:

@@ -71,11 +71,12 @@ def test_resolved_search_reads_as_same(tmp_path: Path, text: str) -> None:
     assert load_space(repeated) == space
 
 
-def test_published_numbers_are_stored_with_space(tmp_path, surface_space):
+def test_published_numbers_are_stored_with_space(tmp_path: Path, surface_space: Path) -> None:
     (tmp_path / "published").mkdir()
     (tmp_path / "published/paper.yaml").write_text("source: 'a table'\nvalues: {full: 8.87, scratch: 20.47}\n")
     surface_space.write_text(surface_space.read_text() + "published: paper\n")
     space = load_space(surface_space)
+    assert space.published is not None
     assert space.published.values == {"full": 8.87, "scratch": 20.47}
     repeated = tmp_path / "elsewhere.yaml"
     repeated.write_text(space.resolved())

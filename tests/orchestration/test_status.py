@@ -33,7 +33,7 @@ from branchwise.orchestration.monitoring.terminal import print_failed, print_int
 from branchwise.trainables.runtime.run_folder import RunFolder, Teachers
 from branchwise.trainables.runtime.storage import Storage, storage_at
 
-COHORTS = {
+COHORTS: dict[str, list[dict[str, Any]]] = {
     f"t000{block}": [{"arm": f"{cell}-b{block}", "cell": cell, "block": block} for cell in ("full", "base")]
     for block in range(3)
 }

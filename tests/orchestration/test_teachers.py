@@ -309,6 +309,7 @@ def test_tables_hold_evaluations_of_students_and_teachers(tmp_path: Path) -> Non
     weak = {json.loads(key)["guidance"] for key in arms["comparability_key(weak)"]}
     assert weak == {1.0} != {json.loads(key)["guidance"] for key in arms["comparability_key"]}
 
+    assert teachers.files.local is not None
     folder = teachers.files.local / result[0].key / "evaluations" / result[0].address.evaluation
     (folder / "weak.npz").write_bytes(b"not what was stored")
     assert find_teachers(plan.space, plan.storage)[0].evaluation is None, "it is measured again"

@@ -105,13 +105,17 @@ def test_mlflow_and_wandb_offline(run: RunFolder, without_services: None) -> Non
     assert run.files.names("tracking/mlflow") == run.files.names("tracking/wandb") == ["full-b0.json"]
     import mlflow
 
-    client = mlflow.MlflowClient((run.storage.local / "mlruns").as_uri())  # type: ignore[union-attr]
-    (logged,) = client.search_runs([client.get_experiment_by_name("sweep").experiment_id])
+    folder = run.storage.local
+    assert folder is not None
+    client = mlflow.MlflowClient((folder / "mlruns").as_uri())
+    experiment = client.get_experiment_by_name("sweep")
+    assert experiment is not None
+    (logged,) = client.search_runs([experiment.experiment_id])
     assert logged.info.run_name == "full-b0"
     assert logged.data.params == {"anchor_weight": "0.1"}
     assert logged.data.metrics["values/value"] == 1.5
     assert logged.data.tags["cell"] == "full"
-    (offline,) = (run.storage.local / "wandb").glob("offline-run-*")  # type: ignore[union-attr]
+    (offline,) = (folder / "wandb").glob("offline-run-*")
     assert offline.name.endswith("-sweep-full-b0")
     assert (offline / "run-sweep-full-b0.wandb").stat().st_size > 0
 

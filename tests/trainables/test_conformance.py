@@ -6,13 +6,14 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from branchwise.trainables.runtime.loading import load_trainable
 from branchwise.trainables.testing import check_trainable
 
-TINY = {
+TINY: dict[str, dict[str, Any]] = {
     "teacher": {"channels": [8, 8], "norm_groups": 4, "steps": 4, "batch_size": 16, "ema": 0.5, "lr": 3e-3},
     "student": {"channels": [8, 8], "norm_groups": 4},
     "train": {"steps": 4, "batch_size": 16, "lr": 3e-3, "ema": 0.5, "log_every": 2, "checkpoint_every": 2},

@@ -8,22 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from math import isnan, nan
+from typing import TypeVar
 
-Edges = dict[Hashable, dict[Hashable, float]]
+Key = TypeVar("Key", bound=Hashable)
+Edges = dict[Key, dict[Key, float]]
 
 
-def adjusted(
-    p_values: Mapping[Hashable, float], weights: Mapping[Hashable, float], edges: Edges
-) -> dict[Hashable, float]:
+def adjusted(p_values: Mapping[Key, float], weights: Mapping[Key, float], edges: Edges[Key]) -> dict[Key, float]:
     """Adjusted p-values: a hypothesis is rejected at level alpha where its own is at most alpha. NaN stays NaN.
 
     p_values: of each hypothesis; weights: their shares of alpha at the start, 0 where absent; edges[a][b]: the part of
     a's share that goes to b once a is rejected. A hypothesis without a p-value keeps its share.
     """
     share = {key: weights.get(key, 0.0) for key in p_values}
-    graph: Edges = {key: dict(edges.get(key, {})) for key in p_values}
+    graph: Edges[Key] = {key: dict(edges.get(key, {})) for key in p_values}
     waiting = {key: p for key, p in p_values.items() if not isnan(p)}
-    result: dict[Hashable, float] = dict.fromkeys(p_values, nan) | dict.fromkeys(waiting, 1.0)
+    result: dict[Key, float] = dict.fromkeys(p_values, nan) | dict.fromkeys(waiting, 1.0)
     largest = 0.0
     while ready := {key: p / share[key] for key, p in waiting.items() if share[key] > 0}:
         first = min(ready, key=ready.__getitem__)
@@ -33,7 +33,7 @@ def adjusted(
     return result
 
 
-def _pass_on(first: Hashable, share: dict[Hashable, float], graph: Edges) -> None:
+def _pass_on(first: Key, share: dict[Key, float], graph: Edges[Key]) -> None:
     """Removes a rejected hypothesis from the graph: its share and its edges go to those it points to."""
     alpha, out = share.pop(first), graph.pop(first)
     for key in share:
@@ -49,14 +49,12 @@ def _pass_on(first: Hashable, share: dict[Hashable, float], graph: Edges) -> Non
         graph[key] = {other: g for other, g in updated.items() if g > 0}
 
 
-def gatekeeping(
-    first: Sequence[Hashable], followers: Mapping[Hashable, Sequence[Hashable]]
-) -> tuple[dict[Hashable, float], Edges]:
+def gatekeeping(first: Sequence[Key], followers: Mapping[Key, Sequence[Key]]) -> tuple[dict[Key, float], Edges[Key]]:
     """Weights and edges of a family in which the hypotheses of `first` share alpha equally, as Holm has it, and each
     passes half of its share on to its `followers` once it is rejected; what a follower has, it gives half to the
     others of its group and half back to `first`."""
-    weights: dict[Hashable, float] = {key: 1 / len(first) for key in first}
-    edges: Edges = {}
+    weights: dict[Key, float] = {key: 1 / len(first) for key in first}
+    edges: Edges[Key] = {}
     for key in first:
         family_members = followers.get(key, ())
         rest = [other for other in first if other != key]
@@ -69,5 +67,5 @@ def gatekeeping(
     return weights, edges
 
 
-def _equally(keys: Sequence[Hashable], total: float) -> dict[Hashable, float]:
+def _equally(keys: Sequence[Key], total: float) -> dict[Key, float]:
     return {key: total / len(keys) for key in keys} if total else {}

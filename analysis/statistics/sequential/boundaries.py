@@ -87,7 +87,7 @@ def levels_spending(looks: Sequence[int], increments: Sequence[float] | FloatArr
     return np.array(levels)
 
 
-def error_of(looks: Sequence[int], levels: Sequence[float]) -> float:
+def error_of(looks: Sequence[int], levels: Sequence[float] | FloatArray) -> float:
     """Compute the probability, without an effect, that the p-value of some look is at or below its level."""
     chain, total = _Chain.first(looks[0]), levels[0]
     for before, n_blocks, level in zip(levels, looks[1:], levels[1:], strict=False):

@@ -20,8 +20,8 @@ experiment.observers.append(FileStorageObserver(HERE / "sacred", copy_sources=Fa
 experiment.add_config(ema=False, opt={"name": "adam", "lr": 1e-5, "betas": (0.9, 0.99)}, warmup=None, version="1.10")
 
 
-@experiment.main
-def train(ema: bool, seed: int, _run: Run) -> dict[str, float]:
+@experiment.main  # type: ignore[untyped-decorator]
+def train(ema: bool, seed: int, _run: Run) -> dict[str, object]:
     for step in range(4):
         loss = 2 - 0.3 * ema + 0.05 * seed + 0.5 / (step + 1)
         _run.log_scalar("loss", np.float32(loss) if step == 0 else loss, 10 * step)

@@ -136,7 +136,7 @@ def test_detached_children_exit_with_program(tmp_path: Path) -> None:
 
 def test_flood_is_read_to_its_end(tmp_path: Path) -> None:
     text = "import sys; sys.stdout.write('x' * (30 << 20) + '\\n' + 'short\\n' * 1_000_000 + 'loss 0.5')"
-    last = []
+    last: list[str] = []
     code, _ = run(tmp_path, text, "flood", on_line=lambda line: last.__setitem__(slice(None), [line]))
     assert (code, last) == (0, ["loss 0.5"])
 
