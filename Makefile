@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 # Each of the many processes that tests start would compile the project anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: ablation smoke test long lint audit bench pictures docs
+.PHONY: ablation smoke test long coverage lint audit bench pictures docs
 
 ablation: $(READY)
 	$(VENV)/bin/python platform/run_sweep.py --space search_spaces/ablation.yaml
@@ -24,6 +24,10 @@ test: $(READY)
 # Sweeps, measurements, packages and checks of a machine from end to end: half an hour more.
 long: $(READY)
 	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m long
+
+# `make test`, and the lines that it ran. Sweeps in processes of their own are not counted.
+coverage: $(READY)
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not long" --cov --cov-report=term
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .
