@@ -101,7 +101,7 @@ def compare_runs(first: str, second: str, storage: Path, paired: bool = True, al
     settings: dict[str, tuple[Any, Any]] = {
         key: (values[0], values[1]) for key, values in differing_fields([side.run for side in sides]).items()
     }
-    levels = [side.run.levels(side.cell) or {} for side in sides]
+    levels = [side.run.outline.levels(side.cell) or {} for side in sides]
     settings |= {
         f"component.{name}": (levels[0].get(name), levels[1].get(name))
         for name in dict.fromkeys((*levels[0], *levels[1]))

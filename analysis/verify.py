@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from branchwise.analysis.console import make_console, single_line
+from branchwise.analysis.declared.claim_grammar import parse_claim
 from branchwise.analysis.records.comparing import IncomparableError, check_comparable
 from branchwise.analysis.records.damage import RunFolderError, path_in, read_bytes, read_json
 from branchwise.analysis.records.folder import find_run, load_run
 from branchwise.analysis.records.run import Run
-from branchwise.analysis.statistics.claims.parser import parse_claim
-from branchwise.analysis.statistics.findings import Findings, analyse_run, vocabulary
+from branchwise.analysis.statistics.findings import Findings, analyse_run
 from branchwise.analysis.statistics.sequential.judging import InterimResults
 from branchwise.command_io import JSON_HELP, ArgumentsError, Parser, print_document, refuser
 from branchwise.run_files import schemas
@@ -85,7 +85,7 @@ def _stopping(run: Run, of_data_sets: Sequence[Run], looks: InterimResults | Non
         item.arm(cell, block)
         for item in of_data_sets
         for block in run.outline.blocks
-        for cell in (*run.planned, *run.baselines)
+        for cell in (*run.outline.planned, *run.outline.baselines)
     }
     counted = run.arms[run.arms["kind"].isin(["cell", "baseline"])]
     more = [arm for arm in counted["arm"] if arm not in planned]
@@ -198,7 +198,7 @@ def verdicts(folder: Path, claims: Sequence[str]) -> list[Check]:
     requested = list(by_claim)
     if claims:
         try:
-            requested = [parse_claim(claim, vocabulary(findings.run)).canonical for claim in claims]
+            requested = [parse_claim(claim, findings.run.vocabulary).canonical for claim in claims]
         except ValueError as error:
             raise RunFolderError(f"--require: {error}") from error
     for text, canonical in zip(claims, requested, strict=False):

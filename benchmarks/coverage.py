@@ -41,9 +41,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from branchwise.analysis.declared import contrasts
 from branchwise.analysis.declared.cells import factorial_cells
 from branchwise.analysis.declared.factors import Factor, Grid, combinations
-from branchwise.analysis.statistics import contrasts
 from branchwise.analysis.statistics.claims.family import adjusted, gatekeeping
 from branchwise.analysis.statistics.comparisons.random_effects import random_effects
 from branchwise.analysis.statistics.levels import level_rows

@@ -27,9 +27,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
+from branchwise.analysis.declared import contrasts
 from branchwise.analysis.declared.cells import factorial_cells
 from branchwise.analysis.declared.looks import Looks
-from branchwise.analysis.statistics import contrasts
 from branchwise.analysis.statistics.claims.family import adjusted, gatekeeping
 from branchwise.analysis.statistics.model import ALPHA
 from branchwise.analysis.statistics.sequential.boundaries import boundary, error_of, exact_levels

@@ -63,6 +63,26 @@ ORDERS = {
         "across",
         "verify",
     ],
+    # The stages of an analysis: the fit, contrasts of it, the family with its verdicts, diagnostics, the next run.
+    "analysis/statistics": [
+        "spread",
+        "welch",
+        "power",
+        "model",
+        "screening",
+        "levels",
+        "attribution",
+        "estimation",
+        "claims",
+        "sequential",
+        "baseline_comparison",
+        "table",
+        "diagnostics",
+        "planning",
+        "findings",
+        "comparisons",
+        "measures",
+    ],
     "platform/orchestration": [
         "errors",
         "time_limit",
@@ -128,6 +148,21 @@ def test_imports_between_rooms_point_down(root: Path, folder: str) -> None:
                 other = module.removeprefix(prefix).split(".")[0]
                 assert other in order, f"{file} imports {module}, which is the door of a higher room"
                 assert order.index(other) <= order.index(room), f"{file} imports {module}, which lies higher"
+
+
+def test_designs_take_only_declarations_of_analysis(root: Path) -> None:
+    """A plan is made without the statistics that judge it."""
+    for file in (root / "platform/orchestration/designs").rglob("*.py"):
+        modules = [module for module in imported(file) if module.startswith("branchwise.analysis.")]
+        assert all(module.startswith("branchwise.analysis.declared.") for module in modules), file
+
+
+def test_only_top_of_statistics_sees_a_run(root: Path) -> None:
+    """Each stage takes the arms and what was declared of them, so that it is usable on a table alone."""
+    for file in (root / "analysis/statistics").rglob("*.py"):
+        room = file.relative_to(root / "analysis/statistics").with_suffix("").parts[0]
+        if room not in ("findings", "comparisons", "measures"):
+            assert "branchwise.analysis.records.run.Run" not in imported(file), file
 
 
 def test_tests_use_public_names(root: Path) -> None:

@@ -22,7 +22,7 @@ from branchwise.analysis.importers.scale import Unit, choose_scale
 from branchwise.analysis.importers.selection import Selected, refuse_doubled, select
 from branchwise.analysis.importers.text.numbers import plain_numbers
 from branchwise.analysis.records.damage import RunFolderError
-from branchwise.analysis.statistics.comparisons.welch import MIN_RUNS
+from branchwise.analysis.statistics.welch import MIN_RUNS
 
 MAX_INT = 2**63 - 1
 SEED, RUN_SEED = "seed", "run"  # the column of seeds unless another is named, and the name of an added column

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from branchwise.analysis.declared.claim_grammar import parse_claim
 from branchwise.analysis.declared.factors import ON
 from branchwise.analysis.declared.inference import ALPHA, check_alpha
 from branchwise.analysis.importers.arrange import Arranged, arrange
@@ -18,8 +19,6 @@ from branchwise.analysis.importers.run_table import RunTable, from_frame
 from branchwise.analysis.importers.sources import read_runs
 from branchwise.analysis.records.damage import RunFolderError, read_json
 from branchwise.analysis.records.folder import load_run
-from branchwise.analysis.statistics.claims.parser import parse_claim
-from branchwise.analysis.statistics.findings import vocabulary
 from branchwise.run_files import schemas
 from branchwise.run_files.layout import ARMS_TABLE, FORMAT, MANIFEST, PLAN, SPACE, staged_folder
 from branchwise.run_files.schemas import MAX_TEXT
@@ -53,7 +52,7 @@ def run_from_table(runs: pd.DataFrame | RunTable | str | Path, options: ImportOp
             run = load_run(staging)
             for claim in options.claims:
                 try:
-                    parse_claim(claim, vocabulary(run))
+                    parse_claim(claim, run.vocabulary)
                 except ValueError as error:
                     raise RunFolderError(f"--claim: {error}") from error
     except OSError as error:

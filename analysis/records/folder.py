@@ -64,7 +64,7 @@ def load_run(folder: Path) -> Run:
     written = sha256(content)
     return Run(
         folder=folder, name=name, space=space, manifest=manifest, outline=outline, part=everything, arms=arms,
-        modified=plan.get("space_sha256", written) != written,
+        budgets=read_table(folder, BUDGETS_TABLE), modified=plan.get("space_sha256", written) != written,
     )  # fmt: skip
 
 

@@ -81,6 +81,28 @@ class Outline:
     published_by: str = ""
     inference: Inference = DEFAULT
 
+    @property
+    def planned(self) -> tuple[str, ...]:
+        """Cells of components that were planned, in the order of the table."""
+        return tuple(cell.cell for cell in self.cells if cell.kind == "cell")
+
+    @property
+    def baselines(self) -> tuple[str, ...]:
+        return tuple(cell.cell for cell in self.cells if cell.kind == "baseline")
+
+    def levels(self, cell: str) -> Mapping[str, str] | None:
+        """The level of each component in a cell; None without components."""
+        return next((item.levels for item in self.cells if item.cell == cell and item.levels), None)
+
+    @property
+    def shown(self) -> tuple[Column, ...]:
+        """Columns next to the value."""
+        return tuple(column for column in self.columns if column.shown)
+
+    def better(self, column: str) -> Better:
+        """Which direction of a column is better; lower unless declared otherwise."""
+        return next((item.better for item in self.columns if item.name == column and item.better), "lower")
+
 
 def outline_of_plan(plan: Mapping[str, Any]) -> Outline:
     """The outline in the content of a plan.json that fits its schema."""

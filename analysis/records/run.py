@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,26 @@ import numpy as np
 import pandas as pd
 
 from branchwise.analysis.declared.across import arm_name
+from branchwise.analysis.declared.cells import TEACHER
+from branchwise.analysis.declared.claim_grammar import parse_claim
+from branchwise.analysis.declared.claims import Claim, Vocabulary, seal
 from branchwise.analysis.declared.factors import Grid
 from branchwise.analysis.declared.inference import Inference
 from branchwise.analysis.declared.outcomes import Better, Outcome, column_and_evaluation, column_and_step
+from branchwise.analysis.records.lineage import Lineage
 from branchwise.analysis.records.names import printable_tree
+from branchwise.analysis.records.observations import Interim, Look, Observations
 from branchwise.analysis.records.outline import AnalysisGroup, Column, Outline
 
 RESULT_KINDS = ("cell", "confirm")  # arms of kind `search` chose settings; their values are never results
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParsedClaims:
+    """The claims of a space; and a message for each that cannot be read (the space was changed by hand)."""
+
+    claims: tuple[Claim, ...]
+    unread: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +68,7 @@ class Run:
     outline: Outline
     part: AnalysisGroup
     arms: pd.DataFrame
+    budgets: pd.DataFrame  # values on the way, a row for each arm and step; empty without any
     modified: bool = False  # whether space.yaml differs from that at the run's start
     data_set: str = ""  # which of `outline.across` this part is
     waits_for: str = ""  # how far data sets are that are tested together with it
@@ -128,33 +142,11 @@ class Run:
     def claims(self) -> tuple[str, ...]:
         return tuple(self.design.get("claims") or ())
 
-    @property
-    def planned(self) -> tuple[str, ...]:
-        """Cells of components that were planned, in the order of the table."""
-        return tuple(cell.cell for cell in self.outline.cells if cell.kind == "cell")
-
-    @property
-    def baselines(self) -> tuple[str, ...]:
-        return tuple(cell.cell for cell in self.outline.cells if cell.kind == "baseline")
-
     @cached_property
     def cells(self) -> tuple[str, ...]:
         """Planned cells, and those that were found as the run went."""
         result_cells = self.arms.loc[self.arms["kind"].isin(RESULT_KINDS), "cell"].dropna()
-        return tuple(dict.fromkeys((*self.planned, *result_cells.unique())))
-
-    def levels(self, cell: str) -> Mapping[str, str] | None:
-        """The level of each component in a cell; None without components."""
-        return next((item.levels for item in self.outline.cells if item.cell == cell and item.levels), None)
-
-    @property
-    def shown(self) -> tuple[Column, ...]:
-        """Columns next to the value."""
-        return tuple(column for column in self.outline.columns if column.shown)
-
-    def better(self, column: str) -> Better:
-        """Which direction of a column is better; lower unless declared otherwise."""
-        return next((item.better for item in self.outline.columns if item.name == column and item.better), "lower")
+        return tuple(dict.fromkeys((*self.outline.planned, *result_cells.unique())))
 
     @property
     def searched(self) -> bool:
@@ -210,7 +202,7 @@ class Run:
         any where seeds do not pair the cells."""
         if not self.inference.paired:
             return ()
-        rows = (*self.planned, *self.baselines)
+        rows = (*self.outline.planned, *self.outline.baselines)
         counted = self.arms[self.arms["kind"] != "search"]
         blocks = np.array(self.outline.blocks)
         cells_run = counted.groupby("cell")["block"]
@@ -232,6 +224,49 @@ class Run:
         blocks = [str(block) for block in self.outline.blocks]
         return f"{sum(block not in waiting for block in blocks)} of {len(blocks)} blocks"
 
+    @property
+    def finished_blocks(self) -> int:
+        """The leading blocks with a row for all planned arms, regardless of their status."""
+        waiting = {int(name.rpartition("-b")[2]) for name in self.missing}
+        blocks = self.outline.blocks
+        return next((number for number, block in enumerate(blocks) if block in waiting), len(blocks))
+
+    def up_to(self, blocks: int) -> Run:
+        """The run as it was after its first blocks."""
+        kept = self.outline.blocks[:blocks]
+        return replace(self, arms=self.arms[self.arms["block"].isin(kept)], outline=replace(self.outline, blocks=kept))
+
+    @property
+    def has_looks(self) -> bool:
+        """Whether it is tested at declared looks; while a run goes on, it is not tested at all."""
+        return self.outline.looks is not None and not self.progress
+
+    @property
+    def lineage(self) -> Lineage:
+        """What the run grew out of."""
+        return Lineage(extends=self.outline.extends or {}, blocks=len(self.outline.blocks))
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """What claims may speak of."""
+        return Vocabulary(
+            grid=self.grid,
+            cells=(*self.cells, *self.outline.baselines, TEACHER),
+            outcomes={outcome.name: outcome.scale for outcome in self.outcomes},
+            points={outcome.name: outcome.points for outcome in self.outcomes if outcome.points},
+        )
+
+    def claims_modified(self, claims: Sequence[Claim]) -> bool:
+        """Whether these claims are others than the manifest was sealed with, or came after the runs; without a seal,
+        whether the space is another."""
+        if self.manifest.get("claims_after_the_runs"):
+            return True
+        sealed = self.manifest.get("claims_sha256")
+        if sealed is None:
+            return self.modified
+        declared = [item.canonical for item in (self.outline.looks, self.outline.across) if item]
+        return bool(sealed != seal([*(claim.canonical for claim in claims), *declared, *self.inference.canonical]))
+
     @cached_property
     def failed_arms(self) -> pd.DataFrame:
         """Arms that ran without a value: failed, diverged, or marked done without a finite value."""
@@ -244,3 +279,47 @@ class Run:
 def _unless(column: str) -> Better:
     """The direction of a column that declares none: a value is a distance; effects on others are reported as rises."""
     return "lower" if column == "value" else "higher"
+
+
+def observations_of(run: Run) -> Observations:
+    """What effects are estimated from: the arms, without those of a search."""
+    failed = run.failed_arms
+    return Observations(
+        results=run.results,
+        failed=failed[failed["kind"].isin((*RESULT_KINDS, "baseline"))],
+        grid=run.grid,
+        outcomes=run.outcomes,
+        inference=run.inference,
+        unfinished=run.unfinished,
+        budgets=run.budgets,
+    )
+
+
+def interim_of(run: Run) -> Interim:
+    """The run at each of its declared looks, as far as it is."""
+    looks = run.outline.looks
+    assert looks is not None
+    reached = (number for number in looks.blocks if number <= run.finished_blocks)
+    return Interim(
+        looks=looks,
+        reached=(_look(run, blocks) for blocks in reached),
+        now=observations_of(run),
+        finished=run.finished_blocks,
+        claims=claims_of(run).claims,
+    )
+
+
+def _look(run: Run, blocks: int) -> Look:
+    part = run.up_to(blocks)
+    return Look(blocks=blocks, arms=int(part.arms["arm"].notna().sum()), observed=observations_of(part))
+
+
+def claims_of(run: Run) -> ParsedClaims:
+    """The declared claims; in a space that was changed by hand some cannot be read."""
+    claims, unread, terms = [], [], run.vocabulary
+    for text in run.claims:
+        try:
+            claims.append(parse_claim(str(text), terms))
+        except ValueError as error:
+            unread.append(f"Not judged: {error}.")
+    return ParsedClaims(claims=tuple(claims), unread=tuple(unread))

@@ -15,7 +15,7 @@ from branchwise.analysis.report.across.plots import forest
 from branchwise.analysis.report.across.tables import across_of, across_tables, document
 from branchwise.analysis.report.claims import claims_table
 from branchwise.analysis.report.exports import tidy
-from branchwise.analysis.report.exports.page import html, measure_tables
+from branchwise.analysis.report.exports.page import Section, html, measure_tables
 from branchwise.analysis.report.exports.paper import PaperOptions, write_paper
 from branchwise.analysis.report.figures import Plot, style, write
 from branchwise.analysis.report.headlines import answers
@@ -32,7 +32,7 @@ from branchwise.analysis.report.search import search_plots, search_tables
 from branchwise.analysis.report.text import Table, number_style
 from branchwise.analysis.report.wording import for_print, with_titles
 from branchwise.analysis.statistics.findings import Findings, analyse_run
-from branchwise.analysis.statistics.measures.effects import Remeasured, under_each_measure
+from branchwise.analysis.statistics.measures.effects import under_each_measure
 from branchwise.run_files.layout import REPORT, staged_folder
 
 MARK = "ablation.json"  # a folder that holds it is a report, and may be replaced by the next
@@ -74,27 +74,27 @@ def build_report(run_folders: Sequence[Path], out: Path | None = None) -> Summar
             raise RunFolderError(f"{target} exists and is not a report: choose another folder")
     except OSError as error:
         raise RunFolderError(f"--out {target}: {error.strerror or error}") from error
-    analyses, repeated = _analyses(folders)
-    plots = _all_plots(analyses, repeated)
+    sections = [_with_plots(section) for section in _sections(folders)]
+    analyses = [section.findings for section in sections]
     write_files = _write_interim if any(findings.run.progress for findings in analyses) else _write_all
     try:
         with staged_folder(target) as staging:
-            names = write_files(staging, analyses, repeated, plots, target)
+            names = write_files(staging, sections, target)
     except OSError as error:
         raise RunFolderError(
             f"--out {target}: the report cannot be written: {error.strerror or error}; name a folder that can be "
             "written with --out"
         ) from error
     return Summary(
-        warnings=tuple(_of_run(findings, analyses) + entry for findings in analyses for entry in findings.warnings),
-        answers=tuple(_of_run(findings, analyses) + text for findings in analyses for text in answers(findings)),
+        warnings=tuple(section.heading + text for section in sections for text in section.findings.warnings),
+        answers=tuple(section.heading + text for section in sections for text in answers(section.findings)),
         attribution=with_titles(tables.attribution_table(analyses), analyses),
-        cells=tuple(_titled(tables.cell_table(findings), findings, analyses) for findings in analyses),
+        cells=tuple(_titled(tables.cell_table(section.findings), section) for section in sections),
         claims=claims_table(analyses),
         across=tuple(across_tables(analyses)),
-        looks=tuple(_titled(looks_table(findings), findings, analyses) for findings in analyses),
-        decided=tuple(_titled(decided_table(findings), findings, analyses) for findings in analyses),
-        measures=tuple(table for measured in repeated for table in measure_tables(measured)),
+        looks=tuple(_titled(looks_table(section.findings), section) for section in sections),
+        decided=tuple(_titled(decided_table(section.findings), section) for section in sections),
+        measures=tuple(table for section in sections for table in measure_tables(section.remeasured)),
         notes=(*across_of(analyses)[1], *dict.fromkeys(note for findings in analyses for note in _notes(findings))),
         folder=target,
         paths=tuple(target / name for name in names),
@@ -108,16 +108,17 @@ def build_paper(run_folders: Sequence[Path], folder: Path, options: PaperOptions
         RunFolderError: A run cannot be read or is unfinished, or the folder cannot be written.
         IncomparableError: The runs' values were measured differently.
     """
-    analyses, repeated = _analyses([Path(run_folder).resolve() for run_folder in run_folders])
+    sections = _sections([Path(run_folder).resolve() for run_folder in run_folders])
+    analyses = [section.findings for section in sections]
     if running := [findings.run.name for findings in analyses if findings.run.progress]:
         raise RunFolderError(f"--paper: {running[0]} is not finished; its tables would change")
     with number_style(options.style):
-        plots = [plot for group in _all_plots(analyses, repeated) for plot in group]
-        return write_paper(analyses, report_tables(analyses, repeated), plots, folder, options)
+        plots = [plot for section in sections for plot in _with_plots(section).plots]
+        return write_paper(analyses, report_tables(sections), [*plots, *_across_plots(analyses)], folder, options)
 
 
-def _analyses(folders: Sequence[Path]) -> tuple[list[Findings], list[Remeasured]]:
-    """The findings of each part of the runs, which must be comparable, and what further evaluations found."""
+def _sections(folders: Sequence[Path]) -> list[Section]:
+    """Each part of the runs, which must be comparable, analysed; without figures."""
     runs = [load_run(folder) for folder in folders]
     crossed = [run for run in runs if run.outline.across]
     if crossed and len(runs) > 1:
@@ -129,63 +130,58 @@ def _analyses(folders: Sequence[Path]) -> tuple[list[Findings], list[Remeasured]
     for together in [[part] for part in parts(crossed[0])] if crossed else [runs]:
         check_comparable(together)
     analyses = [_with_unread(findings) for run in runs for findings in analyse_run(run)]
-    return analyses, [under_each_measure(findings, load_measures(findings.run)) for findings in analyses]
+    return [
+        Section(
+            findings=findings,
+            remeasured=under_each_measure(findings, load_measures(findings.run)),
+            number=number if len(analyses) > 1 else 0,
+        )
+        for number, findings in enumerate(analyses, start=1)
+    ]
 
 
-def _all_plots(analyses: Sequence[Findings], repeated: Sequence[Remeasured]) -> list[list[Plot]]:
-    """The plots of each part, whose names begin with its number where there are several, then that of all."""
+def _with_plots(section: Section) -> Section:
+    findings, run = section.findings, section.findings.run
     with style():
-        plots = [
-            _plots(findings, measured, i if len(analyses) > 1 else None)
-            for i, (findings, measured) in enumerate(zip(analyses, repeated, strict=True), start=1)
-        ]
-        across, _ = across_of(analyses)
-        return [*plots, [forest(across)]] if across else plots
+        single = [plot for plot in (cell_forest(findings), sample_rows(run)) if plot is not None]
+        plots = [*screening_plots(findings), *attribution_plots(findings), *single, *line_plots(run)]
+        if not run.progress:  # an interim page shows no others
+            plots += [*dose_plots(findings), *search_plots(run), *measure_plots(section.remeasured)]
+    return replace(section, plots=tuple(replace(plot, name=section.key + plot.name) for plot in plots))
 
 
-def _plots(findings: Findings, measured: Remeasured, index: int | None) -> list[Plot]:
-    run = findings.run
-    single = [plot for plot in (cell_forest(findings), sample_rows(run)) if plot is not None]
-    plots = [*screening_plots(findings), *attribution_plots(findings), *single, *line_plots(run)]
-    if not run.progress:  # an interim page shows no others
-        plots += [*dose_plots(findings), *search_plots(run), *measure_plots(measured)]
-    return plots if index is None else [replace(plot, name=f"run{index}-{plot.name}") for plot in plots]
+def _across_plots(analyses: Sequence[Findings]) -> list[Plot]:
+    """The figure of all data sets together, where there are several."""
+    across, _ = across_of(analyses)
+    with style():
+        return [forest(across)] if across else []
 
 
-def _write_all(
-    folder: Path,
-    analyses: Sequence[Findings],
-    repeated: Sequence[Remeasured],
-    plots: Sequence[Sequence[Plot]],
-    target: Path,
-) -> list[str]:
-    visible = report_tables(analyses, repeated)
+def _write_all(folder: Path, sections: Sequence[Section], target: Path) -> list[str]:
+    analyses = [section.findings for section in sections]
+    across_plots, visible = _across_plots(analyses), report_tables(sections)
     printed = [for_print(table, analyses) for table in visible]
     texts = {
-        "index.html": html(analyses, plots, repeated, target),
+        "index.html": html(sections, across_plots, target),
         "ablation.md": "\n".join(formats.markdown(table) for table in visible),
         "ablation.csv": numbers.csv_text(analyses),
         "ablation.tex": formats.latex(printed),
         **{f"table-{table.slug}.tex": formats.latex([table]) for table in printed if table.rows},
-        "ablation.json": numbers.to_json(_json(analyses, repeated)),
+        "ablation.json": numbers.to_json(_json(sections)),
         **{f"{name}.csv": numbers.csv_frame(table) for name, table in tidy.all_tables(analyses).items()},
     }
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
-    return [*texts, *(name for group in plots for name in write(group, folder))]
+    groups = [*(section.plots for section in sections), across_plots]
+    return [*texts, *(name for group in groups for name in write(group, folder))]
 
 
-def _write_interim(
-    folder: Path,
-    analyses: Sequence[Findings],
-    repeated: Sequence[Remeasured],
-    plots: Sequence[Sequence[Plot]],
-    target: Path,
-) -> list[str]:
+def _write_interim(folder: Path, sections: Sequence[Section], target: Path) -> list[str]:
     """Only the page, and the JSON as the mark of a report: interim numbers are not for further use."""
-    details = {"format": 2, "interim": True, "runs": [analysis.run.name for analysis in analyses]}
+    details = {"format": 2, "interim": True, "runs": [section.findings.run.name for section in sections]}
     (folder / MARK).write_text(numbers.to_json(details), encoding="utf-8")
-    (folder / "index.html").write_text(html(analyses, plots, repeated, target), encoding="utf-8")
+    across_plots = _across_plots([section.findings for section in sections])
+    (folder / "index.html").write_text(html(sections, across_plots, target), encoding="utf-8")
     return [MARK, "index.html"]
 
 
@@ -202,42 +198,35 @@ def _notes(findings: Findings) -> list[str]:
 
 def numbers_of(run_folder: Path) -> str:
     """The text of ablation.json as this run's files give it now. Raises RunFolderError."""
-    return numbers.to_json(_json(*_analyses([run_folder])))
+    return numbers.to_json(_json(_sections([run_folder])))
 
 
-def _json(analyses: Sequence[Findings], repeated: Sequence[Remeasured]) -> object:
+def _json(sections: Sequence[Section]) -> object:
     runs = [
-        numbers.findings_json(findings) | {"measures": measured.as_json()}
-        for findings, measured in zip(analyses, repeated, strict=True)
+        numbers.findings_json(section.findings) | {"measures": section.remeasured.as_json()} for section in sections
     ]
     if len(runs) == 1:
         return runs[0]
-    across, _ = across_of(analyses)
+    across, _ = across_of([section.findings for section in sections])
     return {"format": 2, "runs": runs, **({"across": document(across)} if across else {})}
 
 
-def report_tables(analyses: Sequence[Findings], remeasured: Sequence[Remeasured]) -> list[Table]:
+def report_tables(sections: Sequence[Section]) -> list[Table]:
     """The tables of the Markdown file, in order."""
+    analyses = [section.findings for section in sections]
     visible = [claims_table(analyses), with_titles(tables.attribution_table(analyses), analyses)]
     visible += across_tables(analyses)
-    for findings, measured in zip(analyses, remeasured, strict=True):
+    for section in sections:
+        findings = section.findings
         effects, checks = tables.effect_tables(findings), tables.check_tables(findings)
         looks = [table for table in (looks_table(findings), decided_table(findings)) if table.rows]
         each = [*looks, *effects, tables.cell_table(findings), *checks, *search_tables(findings.run)]
-        each += [table for table in (*measure_tables(measured), efficiency_table(findings.run)) if table.rows]
-        visible += [_titled(table, findings, analyses) for table in each]
+        further = (*measure_tables(section.remeasured), efficiency_table(findings.run))
+        visible += [_titled(table, section) for table in (*each, *(table for table in further if table.rows))]
     return visible
 
 
-def _titled(table: Table, findings: Findings, analyses: Sequence[Findings]) -> Table:
+def _titled(table: Table, section: Section) -> Table:
     """The table with its run in its title and name where there are several, and with components by their labels."""
-    run = _of_run(findings, analyses)
-    named = replace(
-        table, title=run + table.title, name=f"run{analyses.index(findings) + 1}-{table.slug}" if run else table.slug
-    )
-    return with_titles(named, [findings])
-
-
-def _of_run(findings: Findings, analyses: Sequence[Findings]) -> str:
-    """The run of an answer or table, if there are several."""
-    return f"{findings.run.label}: " if len(analyses) > 1 else ""
+    named = replace(table, title=section.heading + table.title, name=section.key + table.slug)
+    return with_titles(named, [section.findings])

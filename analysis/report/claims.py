@@ -8,6 +8,7 @@ from dataclasses import replace
 from math import isnan
 
 from branchwise.analysis.declared.cells import TEACHER
+from branchwise.analysis.declared.claims import Claim
 from branchwise.analysis.declared.inference import DEFAULT
 from branchwise.analysis.records.teachers import has_teacher_for_each_block
 from branchwise.analysis.report.text import (
@@ -17,12 +18,10 @@ from branchwise.analysis.report.text import (
     with_interval,
 )  # fmt: skip
 from branchwise.analysis.report.wording import effect_text
-from branchwise.analysis.statistics.claims.language import Claim
 from branchwise.analysis.statistics.claims.testing import Form, Test
 from branchwise.analysis.statistics.claims.verdicts import Verdict
 from branchwise.analysis.statistics.findings import Findings
 from branchwise.analysis.statistics.model import Estimate
-from branchwise.analysis.statistics.sequential.extended import grew
 
 VALUES: tuple[Form, ...] = ("value", "geometric mean", "ratio of values")  # claims on numbers in the metric's unit
 
@@ -41,7 +40,7 @@ def claims_table(analyses: Sequence[Findings]) -> Table:
     inference = analyses[0].run.inference if analyses else DEFAULT
     claims_modified = any(findings.claims_modified for findings in analyses)
     after = any(findings.run.manifest.get("claims_after_the_runs") for findings in analyses)
-    grown = any(grew(findings.run) for findings in analyses)
+    grown = any(findings.run.lineage.grew for findings in analyses)
     when = (
         "written after the runs" if after else "edited after the run" if claims_modified else "written before the run"
     )

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from branchwise.analysis.declared.cells import DEFAULTS
+from branchwise.analysis.declared.contrasts import Quantity
 from branchwise.analysis.report.search import knobs, setting
 from branchwise.analysis.report.text import p_is
 from branchwise.analysis.report.wording import effect_text, harm_text, natural, titled, verb
 from branchwise.analysis.statistics.attribution import ScaleResult
 from branchwise.analysis.statistics.baseline_comparison import BASELINE
-from branchwise.analysis.statistics.contrasts import Quantity
 from branchwise.analysis.statistics.findings import Findings
 from branchwise.analysis.statistics.model import Estimate, holm
-from branchwise.analysis.statistics.screening.effects import ranks_only
-from branchwise.analysis.statistics.sequential.extended import decided_before, grew
+from branchwise.analysis.statistics.screening import ranks_only
 
 WHICH: dict[Quantity, str] = {
     "shapley": "",
@@ -31,7 +30,7 @@ def answers(findings: Findings) -> tuple[str, ...]:
     ranking = ranks_only(findings.headline.fit, findings.run.grid)
     effects = _of_ranking(findings) if ranking else _of_components(findings)
     sentences = (*_of_comparisons(findings), *effects, *_of_interactions(findings))
-    return tuple(f"Exploratory: {text}" for text in sentences) if grew(findings.run) else sentences
+    return tuple(f"Exploratory: {text}" for text in sentences) if findings.run.lineage.grew else sentences
 
 
 def _of_comparisons(findings: Findings) -> Iterator[str]:
@@ -86,7 +85,7 @@ def _of_ranking(findings: Findings) -> Iterator[str]:
 def _of_components(findings: Findings) -> Iterator[str]:
     visible, outcome = natural(findings), findings.run.primary
     pairs = [pair for pair in zip(findings.headline.rows, visible.rows, strict=True) if pair[0].effect.has_value]
-    before = {item.component: item for item in decided_before(findings.run) if item.outcome == outcome.name}
+    before = {item.component: item for item in findings.run.lineage.decided if item.outcome == outcome.name}
     for row, message in sorted(pairs, key=lambda pair: -pair[0].effect.value):
         effect, p, name = effect_text(message.effect, visible), p_is(row.p_holm), titled(row.component, findings)
         if old := before.get(row.component):

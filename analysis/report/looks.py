@@ -10,7 +10,6 @@ from branchwise.analysis.report.text import DASH, Table, p_text
 from branchwise.analysis.report.wording import effect_text, natural
 from branchwise.analysis.statistics.claims.testing import widened
 from branchwise.analysis.statistics.findings import Findings
-from branchwise.analysis.statistics.sequential.extended import decided_before
 from branchwise.analysis.statistics.sequential.judging import Hypothesis
 
 
@@ -37,7 +36,7 @@ def looks_table(findings: Findings) -> Table:
 
 def decided_table(findings: Findings) -> Table:
     """What was decided before the run grew; empty for a run that grew out of no other."""
-    rows = tuple((item.text, item.run, item.verdict, p_text(item.p_holm)) for item in decided_before(findings.run))
+    rows = tuple((item.text, item.run, item.verdict, p_text(item.p_holm)) for item in findings.run.lineage.decided)
     return Table(
         title="Decided before the extension", name="decided", columns=("hypothesis", "run", "verdict", "p (Holm)"),
         rows=rows, text_columns=3,

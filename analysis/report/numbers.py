@@ -15,13 +15,12 @@ import numpy as np
 import pandas as pd
 
 from branchwise.analysis.declared.fractions import resolution
-from branchwise.analysis.statistics.attribution import ScaleResult
+from branchwise.analysis.statistics.attribution import ScaleResult, survivors
 from branchwise.analysis.statistics.claims.verdicts import Verdict
 from branchwise.analysis.statistics.findings import Findings
 from branchwise.analysis.statistics.model import Estimate
-from branchwise.analysis.statistics.screening.effects import ranks, ranks_only
-from branchwise.analysis.statistics.screening.stages import survivors
-from branchwise.analysis.statistics.sequential.searched import searched_json
+from branchwise.analysis.statistics.screening import ranks, ranks_only
+from branchwise.analysis.statistics.sequential.searched import searched, searched_json
 
 _TABLE = "\ue000table "  # a placeholder for a table until its rows are written
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a spreadsheet knows a formula
@@ -137,7 +136,7 @@ def findings_json(findings: Findings) -> dict[str, Any]:
         "claims_edited": findings.claims_modified,
         "looks": asdict(findings.looks) if findings.looks else None,
         "extends": run.outline.extends,
-        "search": searched_json(run),
+        "search": searched_json(searched(run.arms, run.design), run.outline.better("value")),
         "screening": screening_json(findings),
         "first_stage": asdict(run.first_stage) if run.first_stage else None,
         "agreement": [asdict(row) for row in findings.agreement],

@@ -27,7 +27,7 @@ MAX_SLICES = 6
 
 def tried(run: Run) -> pd.DataFrame:
     """The searched arms that have a value; of configurations on multiple seeds, a row each with its means."""
-    if result := searched(run):
+    if result := searched(run.arms, run.design):
         return result.rows
     arms = run.arms
     rows: pd.DataFrame = arms[(arms["kind"] == "search") & (arms["status"] == "done") & np.isfinite(arms["value"])]
@@ -57,10 +57,10 @@ def search_plots(run: Run) -> list[Plot]:
 
 def best_table(run: Run, limit: int = 10) -> Table:
     """The best searched arms with their settings: where to look next, never a result."""
-    best = tried(run).sort_values("value", ascending=run.better("value") == "lower", kind="stable").head(limit)
+    best = tried(run).sort_values("value", ascending=run.outline.better("value") == "lower", kind="stable").head(limit)
     multiple = best["cell"].nunique() > 1
     objectives = [objective for objective in _objectives(run) if objective != "value"]
-    match = searched(run)
+    match = searched(run.arms, run.design)
     rows = tuple(
         (
             str(row["arm"]),
@@ -84,7 +84,7 @@ def best_table(run: Run, limit: int = 10) -> Table:
 
 
 def _seeds(run: Run) -> str:
-    result = searched(run)
+    result = searched(run.arms, run.design)
     return f"{result.seeds} seeds" if result else "one seed"
 
 
@@ -99,7 +99,7 @@ def importance_table(run: Run) -> Table:
     """PED-ANOVA importances of the settings, by study."""
     rows = []
     for cell, arms in tried(run).groupby("cell", sort=False):
-        for key, share in importances(arms, knobs(run), run.better("value")).items():
+        for key, share in importances(arms, knobs(run), run.outline.better("value")).items():
             rows.append((str(cell), key, f"{100 * share:.0f}%"))
     return Table(
         title="Which settings the search found to matter", columns=("study", "setting", "importance"),
@@ -144,10 +144,10 @@ def slices(run: Run) -> Plot | None:
     figure, panels = new_figure(max(4.0, 2.9 * len(visible)), 3.1, columns=len(visible), sharey=True)
     for axes, (key, knob) in zip(panels, visible, strict=True):
         _slice(axes, arms, key, knob)
-    panels[0].set_ylabel(f"{run.metric} ({run.better('value')} is better)")
+    panels[0].set_ylabel(f"{run.metric} ({run.outline.better('value')} is better)")
     if (arms["value"] > 0).all():
         log_y(panels[0])
-    what = "configurations" if searched(run) else "arms"
+    what = "configurations" if searched(run.arms, run.design) else "arms"
     alt = f"{len(arms)} searched {what} that ran to their end, by setting; darker dots came later. On {_seeds(run)}."
     return render(figure, "slices", "Every searched arm by its settings", alt)
 
@@ -179,7 +179,7 @@ def front(run: Run) -> Plot | None:
     arms = arms[arms[[first, *others]].notna().all(axis=1)]
     if not others or arms.empty:
         return None
-    signs = [-1.0 if run.better(objective) == "higher" else 1.0 for objective in (first, *others)]
+    signs = [-1.0 if run.outline.better(objective) == "higher" else 1.0 for objective in (first, *others)]
     best = unbeaten(arms[[first, *others]].to_numpy(dtype=float) * signs)
     figure, panels = new_figure(max(4.8, 4.4 * len(others)), 3.6, columns=len(others), sharey=True)
     for axes, other in zip(panels, others, strict=True):

@@ -187,7 +187,9 @@ def budget_table(findings: Findings) -> Table:
 def cell_table(findings: Findings) -> Table:
     """The paper-style table: a row per cell with check marks, mean and SD over seeds, change against the reference."""
     run, reference = findings.run, findings.raw.reference
-    visible = [c.name for c in run.shown if any(not isnan(row.shown.get(c.name, nan)) for row in findings.cells)]
+    visible = [
+        c.name for c in run.outline.shown if any(not isnan(row.shown.get(c.name, nan)) for row in findings.cells)
+    ]
     components = run.components if len(run.components) <= MAX_MARKED else ()
     better = f"better than {reference} by"
     published = run.outline.published

@@ -5,7 +5,7 @@ Each interval is by block, for the mean over seeds; `pooled` is a diagnostic.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from math import nan
@@ -14,19 +14,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from branchwise.analysis.declared import contrasts
 from branchwise.analysis.declared.cells import BASE, DEFAULTS, FULL
+from branchwise.analysis.declared.contrasts import Quantity, has_factorial, headline_effect, over_cells
 from branchwise.analysis.declared.factors import Grid
 from branchwise.analysis.declared.inference import DEFAULT, Inference
 from branchwise.analysis.declared.outcomes import FloatArray, Outcome, ScaleName
 from branchwise.analysis.declared.scales import Resolution
-from branchwise.analysis.statistics import contrasts
-from branchwise.analysis.statistics.contrasts import Quantity, has_factorial, headline_effect, over_cells
 from branchwise.analysis.statistics.levels import LevelRow, averaged, level_rows
 from branchwise.analysis.statistics.model import Estimate, TwoWayFit, contrast, fit_two_way, holm, ratio
-from branchwise.analysis.statistics.screening.effects import FractionRow, fraction_rows, ranked_only
+from branchwise.analysis.statistics.screening import FractionRow, fraction_rows, ranked_only
 
 Weights = Mapping[str, float]
 GAIN = {FULL: 1.0, BASE: -1.0}
+MAX_SURVIVORS = 5  # of a screening
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,3 +223,11 @@ def _interactions(fit: TwoWayFit, grid: Grid) -> tuple[Interaction, ...]:
         for order in range(2, k + 1)
         for members in combinations(range(k), order)
     )
+
+
+def survivors(rows: Sequence[ComponentRow], alpha: float) -> list[str]:
+    """The components that a follow-up continues with: those with a significant effect after Holm, the five largest at
+    most, in their order."""
+    significant = [row for row in rows if row.p_holm <= alpha]
+    largest = sorted(significant, key=lambda row: -abs(row.effect.value))[:MAX_SURVIVORS]
+    return [row.component for row in rows if row in largest]

@@ -16,13 +16,11 @@ import pandas as pd
 from branchwise.analysis.declared.cells import FULL, TEACHER
 from branchwise.analysis.declared.outcomes import Outcome
 from branchwise.analysis.declared.scales import placed
-from branchwise.analysis.records.folder import read_table
-from branchwise.analysis.records.run import Run
+from branchwise.analysis.records.observations import Observations
 from branchwise.analysis.records.teachers import value_of_teacher
 from branchwise.analysis.statistics.attribution import ScaleResult, analyse_scale
 from branchwise.analysis.statistics.claims.values import with_sampling
 from branchwise.analysis.statistics.model import Estimate, mean_estimate, t_estimate
-from branchwise.run_files.layout import BUDGETS_TABLE
 
 BASELINE, BEST, SCRATCH = "a baseline", "the best baseline", "scratch"
 FAR = 3.0  # times the teacher's value, from which students are reported as far from it
@@ -47,9 +45,9 @@ class Budget:
     results: tuple[ScaleResult, ...]
 
 
-def standings(run: Run, headline: ScaleResult) -> tuple[BaselineComparison, ...]:
-    """Full against the baselines, no distillation first, and against its teacher; those that the run has."""
-    gains = {name: gain for name, gain in headline.gains.items() if name in run.baselines and gain.has_value}
+def standings(results: pd.DataFrame, baselines: Sequence[str], headline: ScaleResult) -> tuple[BaselineComparison, ...]:
+    """Full against the baselines, no distillation first, and against its teacher; those that have results."""
+    gains = {name: gain for name, gain in headline.gains.items() if name in baselines and gain.has_value}
     best = min(gains, key=lambda name: gains[name].value, default="")
     many = len(gains)
     chosen = f"{BEST}, picked from {many}" if many > 1 else "the baseline"
@@ -58,9 +56,9 @@ def standings(run: Run, headline: ScaleResult) -> tuple[BaselineComparison, ...]
         others = {name: role for name, role in roles.items() if name != SCRATCH}
         roles = {SCRATCH: f"no distillation, {chosen}" if best == SCRATCH and many > 1 else "no distillation"} | others
     if best:
-        gains[best] = chosen_of(gains[best], many, run.inference.alpha)
+        gains[best] = chosen_of(gains[best], many, headline.fit.inference.alpha)
     comparisons = [BaselineComparison(against=name, role=role, estimate=gains[name]) for name, role in roles.items()]
-    teacher = _against_teacher(run, headline)
+    teacher = _against_teacher(results, headline)
     if teacher.has_value:
         comparisons.append(BaselineComparison(against=TEACHER, role="its teacher", estimate=teacher))
     return tuple(comparisons)
@@ -75,58 +73,62 @@ def chosen_of(estimate: Estimate, many: int, alpha: float) -> Estimate:
     return replace(wider, p=min(1.0, many * wider.p))
 
 
-def _against_teacher(run: Run, headline: ScaleResult) -> Estimate:
-    column = f"teacher_{run.primary.name}"
-    full = run.results[run.results["cell"] == FULL]
+def _against_teacher(results: pd.DataFrame, headline: ScaleResult) -> Estimate:
+    name, inference = headline.outcome.name, headline.fit.inference
+    column = f"teacher_{name}"
+    full = results[results["cell"] == FULL]
     if column not in full or full[column].isna().any() or full.empty:
         return Estimate()
-    students, teachers = (full[name].to_numpy(dtype=float) for name in (run.primary.name, column))
+    students, teachers = (full[key].to_numpy(dtype=float) for key in (name, column))
     gaps = headline.improvement(students) - headline.improvement(teachers)
     if not np.isfinite(gaps).all():
         return Estimate()
     teacher = value_of_teacher(full, column)
-    result = mean_estimate(gaps, run.inference.level)
+    result = mean_estimate(gaps, inference.level)
     if teacher is None or teacher.for_each_block:
         return result
-    return with_sampling(result, teacher, full, run.primary.name, headline.improvement, run.inference)
+    return with_sampling(result, teacher, full, name, headline.improvement, inference)
 
 
-def noninferior_cells(run: Run, headline: ScaleResult) -> tuple[str, ...]:
-    """Cells with fewer components than the full method and a mean that is no worse, the best first."""
+def noninferior_cells(planned: Sequence[str], headline: ScaleResult) -> tuple[str, ...]:
+    """The planned cells with fewer components than the full method whose mean is no worse, the best first."""
     means = dict(zip(headline.fit.cells, headline.fit.means, strict=True))
     full = means.get(FULL)
-    if full is None or run.grid.is_fraction:  # the best of many runs of a screening is best by chance
+    if full is None or headline.fraction:  # the best of many runs of a screening is best by chance
         return ()
-    smaller = [cell for cell in run.planned if cell != FULL and means.get(cell, -np.inf) >= full]
+    smaller = [cell for cell in planned if cell != FULL and means.get(cell, -np.inf) >= full]
     return tuple(sorted(smaller, key=lambda cell: -means[cell]))
 
 
-def budgets(run: Run) -> tuple[Budget, ...]:
-    """The attribution of each outcome that the run measured along the way, step by step."""
-    table = read_table(run.folder, BUDGETS_TABLE)
-    if table.empty or "step" not in table or "steps" not in run.results:
+def budgets(observed: Observations) -> tuple[Budget, ...]:
+    """The attribution of each outcome that was measured along the way, step by step.
+
+    None unless the results have the number of training `steps`, and `observed.budgets` has values.
+    """
+    results, table = observed.results, observed.budgets
+    if table.empty or "step" not in table or "steps" not in results:
         return ()
     by_outcome = []
-    for outcome in run.outcomes:
+    for outcome in observed.outcomes:
         if outcome.name not in table:
             continue
-        at = [_at_step(run, table[table["step"] == step], outcome.name) for step in sorted(table["step"].unique())]
-        frames = [*at, run.results]
-        results = [
-            analyse_scale(frame, run.grid, _on_scale(frame, outcome), inference=run.inference)
+        steps = sorted(table["step"].unique())
+        frames = [*(_at_step(results, table[table["step"] == step], outcome.name) for step in steps), results]
+        attributions = [
+            analyse_scale(frame, observed.grid, _on_scale(frame, outcome), inference=observed.inference)
             for frame in frames
             if _any(frame, outcome)
         ]
-        if len(results) == len(frames):
-            steps = (*map(int, sorted(table["step"].unique())), int(run.results["steps"].max()))
-            by_outcome.append(Budget(outcome=outcome.name, steps=steps, results=tuple(results)))
+        if len(attributions) == len(frames):
+            reached = (*map(int, steps), int(results["steps"].max()))
+            by_outcome.append(Budget(outcome=outcome.name, steps=reached, results=tuple(attributions)))
     return tuple(by_outcome)
 
 
-def _at_step(run: Run, rows: pd.DataFrame, column: str) -> pd.DataFrame:
+def _at_step(results: pd.DataFrame, rows: pd.DataFrame, column: str) -> pd.DataFrame:
     """The results with the values that the outcome had at a step."""
     values = rows.set_index("arm")[column]
-    return run.results.assign(**{column: run.results["arm"].map(values)})
+    return results.assign(**{column: results["arm"].map(values)})
 
 
 def _any(frame: pd.DataFrame, outcome: Outcome) -> bool:
@@ -138,10 +140,10 @@ def _on_scale(frame: pd.DataFrame, outcome: Outcome) -> Outcome:
     return placed(outcome, rows[outcome.name].to_numpy(dtype=float), rows["arm"].tolist())[0]
 
 
-def too_short(run: Run, headline: ScaleResult, along: Sequence[Budget]) -> list[str]:
+def too_short(results: pd.DataFrame, headline: ScaleResult, along: Sequence[Budget]) -> list[str]:
     """Notes on a training too short to conclude from; empty without evidence of it."""
     sentences = []
-    teacher = _against_teacher(run, headline)
+    teacher = _against_teacher(results, headline)
     if headline.scale == "log" and teacher.has_value and teacher.value < -log(FAR):
         ratio, name = np.exp(-teacher.value), headline.outcome.title
         lower = f"the full method's {name} is {ratio:.1f} times the teacher's"
@@ -151,7 +153,7 @@ def too_short(run: Run, headline: ScaleResult, along: Sequence[Budget]) -> list[
             "longer training components may be worth something else."
         )
     for budget in along:
-        for i, component in enumerate(run.components):
+        for i, component in enumerate(row.component for row in headline.rows):
             clear = [result.rows[i].effect for result in budget.results if _clear(result, i)]
             signs = [np.sign(effect.value) for effect in clear]
             if any(item != other for item, other in pairwise(signs)):

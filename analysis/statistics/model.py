@@ -22,7 +22,6 @@ import numpy as np
 from scipy.special import stdtr, stdtrit
 
 from branchwise.analysis.declared.inference import ALPHA, DEFAULT, Inference
-from branchwise.analysis.statistics.comparisons.welch import CellVariance, cell_variance
 from branchwise.analysis.statistics.spread import (
     BlockVariance,
     FloatArray,
@@ -31,6 +30,7 @@ from branchwise.analysis.statistics.spread import (
     freedom,
     is_identified,
 )
+from branchwise.analysis.statistics.welch import CellVariance, cell_variance
 
 LEVEL = 1 - ALPHA  # of an interval, where a run declares none
 ROUNDING = 64 * float(np.finfo(float).eps)  # of a value, relative; differences below it are no differences

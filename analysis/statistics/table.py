@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import nan
 
-from branchwise.analysis.records.run import RESULT_KINDS, Run
+import pandas as pd
+
+from branchwise.analysis.records.observations import Observations
+from branchwise.analysis.records.outline import Outline
 from branchwise.analysis.records.teachers import TeacherValue, teachers
 from branchwise.analysis.statistics.attribution import ScaleResult
 from branchwise.analysis.statistics.model import Estimate, mean_and_sd
@@ -38,42 +41,50 @@ class CellRow:
     failed_arms: tuple[str, ...] = ()
 
 
-def cell_rows(run: Run, headline: ScaleResult, raw: ScaleResult) -> tuple[CellRow, ...]:
-    """Cells in the order of the plan, then baselines, then the teacher and real images."""
-    column = run.primary.name
-    results = run.arms[run.arms["kind"].isin((*RESULT_KINDS, "baseline"))]
-    groups = dict(iter(results.groupby("cell", sort=False)))
-    baselines = [*run.baselines, *results.loc[results["kind"] == "baseline", "cell"].dropna()]
+def cell_rows(observed: Observations, outline: Outline, headline: ScaleResult, raw: ScaleResult) -> tuple[CellRow, ...]:
+    """Cells in the order of the plan, then baselines, then the teacher and real images.
+
+    Args:
+        observed: The finished and the failed arms.
+        outline: What was planned.
+        headline: The attribution of the primary outcome on its scale.
+        raw: The same in the metric's unit.
+    """
+    column, components = headline.outcome.name, outline.grid.components
+    arms, results = observed.arms, observed.results
+    groups = dict(iter(arms.groupby("cell", sort=False)))
+    is_baseline = arms["kind"] == "baseline"
+    cells = [*outline.planned, *arms.loc[~is_baseline, "cell"].dropna()]
+    baselines = [*outline.baselines, *arms.loc[is_baseline, "cell"].dropna()]
     rows = []
-    for cell in dict.fromkeys((*run.cells, *baselines)):
-        arms = groups.get(cell, results.iloc[:0])
-        done = run.results[run.results["cell"] == cell]
-        levels = run.levels(cell)
+    for cell in dict.fromkeys((*cells, *baselines)):
+        of_cell = groups.get(cell, arms.iloc[:0])
+        done = results[results["cell"] == cell]
+        levels = outline.levels(cell)
         change = raw.relative.get(cell, Estimate())
         mean, sd = mean_and_sd(done[column].to_numpy(dtype=float))
         rows.append(
             CellRow(
-                cell=cell, levels=None if levels is None else tuple(levels[name] for name in run.components),
+                cell=cell, levels=None if levels is None else tuple(levels[name] for name in components),
                 n=len(done), mean=mean, sd=sd,
-                shown={c.name: mean_and_sd(done[c.name].dropna().to_numpy(dtype=float))[0] for c in run.shown},
-                change=flip(change) if run.primary.better == "lower" else change,
+                shown={c.name: mean_and_sd(done[c.name].dropna().to_numpy(dtype=float))[0] for c in outline.shown},
+                change=flip(change) if headline.outcome.better == "lower" else change,
                 relative=headline.relative.get(cell, Estimate()) if headline.scale != "identity" else Estimate(),
-                arms=tuple(done["arm"]), failed_arms=tuple(arms.loc[~arms.index.isin(done.index), "arm"]),
+                arms=tuple(done["arm"]), failed_arms=tuple(of_cell.loc[~of_cell.index.isin(done.index), "arm"]),
             )
         )  # fmt: skip
-    return (*rows, *_single_numbers(run))
+    return (*rows, *_single_numbers(arms, outline, column))
 
 
-def _single_numbers(run: Run) -> list[CellRow]:
+def _single_numbers(arms: pd.DataFrame, outline: Outline, outcome: str) -> list[CellRow]:
     """Rows with a single number: of each teacher, and of real images against real images (the floor of the measure)."""
-    visible = {item.name: nan for item in run.shown}
-    arms = run.arms[run.arms["kind"].isin((*RESULT_KINDS, "baseline"))]
+    visible = {item.name: nan for item in outline.shown}
     of_teachers = [
         CellRow(cell=teacher.name, n=len(teacher.keys), mean=teacher.value, sd=_sampling_sd(teacher), shown=visible)
-        for teacher in teachers(arms, f"teacher_{run.primary.name}")
+        for teacher in teachers(arms, f"teacher_{outcome}")
     ]
-    floors = {entry.name: entry.about for entry in run.outline.columns if _is_floor(entry.name)}
-    columns = floors if run.primary.name == "value" else {}
+    floors = {entry.name: entry.about for entry in outline.columns if _is_floor(entry.name)}
+    columns = floors if outcome == "value" else {}
     return of_teachers + [
         CellRow(cell=name, n=1, mean=float(arms[column].dropna().mean()), shown=visible)
         for column, name in columns.items()

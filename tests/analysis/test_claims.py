@@ -14,9 +14,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from branchwise.analysis.declared.cells import factorial_cells
+from branchwise.analysis.declared.claim_grammar import parse_claim
+from branchwise.analysis.declared.claims import Claim, Term, Vocabulary
 from branchwise.analysis.declared.factors import switches
-from branchwise.analysis.statistics.claims.language import Claim, Term, Vocabulary
-from branchwise.analysis.statistics.claims.parser import parse_claim
 
 ROOT = Path(__file__).parents[2]
 COMPONENTS = ("uncond_branch", "anchor", "curriculum")

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from branchwise.analysis.declared import contrasts
 from branchwise.analysis.declared.cells import cell_name, factorial_cells
-from branchwise.analysis.statistics import contrasts
 
 values = st.integers(1, 5).flatmap(lambda k: st.lists(st.floats(-100, 100), min_size=2**k, max_size=2**k).map(np.array))
 

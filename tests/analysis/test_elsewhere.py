@@ -55,7 +55,7 @@ def test_numbers_match_those_of_equal_sweep(root: Path, tmp_path: Path) -> None:
         for quantity in ("shapley", "main_effect", "leave_one_out", "add_one_in"):
             first, other = getattr(actual, quantity), getattr(reference, quantity)
             assert (first.value, first.low, first.high, first.p) == (other.value, other.low, other.high, other.p)
-    planned = {row.cell: (row.n, row.mean, row.sd) for row in swept.cells if row.cell in run.planned}
+    planned = {row.cell: (row.n, row.mean, row.sd) for row in swept.cells if row.cell in run.outline.planned}
     assert {row.cell: (row.n, row.mean, row.sd) for row in result.cells} == planned
 
 

@@ -10,14 +10,14 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from branchwise.analysis.declared.claim_grammar import parse_claim
+from branchwise.analysis.declared.claims import Vocabulary
 from branchwise.analysis.declared.factors import switches
 from branchwise.analysis.declared.inference import ALPHA, Inference
 from branchwise.analysis.declared.outcomes import VALUE, Outcome
 from branchwise.analysis.declared.scales import placed, resolution
 from branchwise.analysis.statistics.attribution import analyse_scale
 from branchwise.analysis.statistics.baseline_comparison import chosen_of
-from branchwise.analysis.statistics.claims.language import Vocabulary
-from branchwise.analysis.statistics.claims.parser import parse_claim
 from branchwise.analysis.statistics.claims.values import value_test
 from branchwise.analysis.statistics.model import contrast, fit_two_way, mean_estimate
 

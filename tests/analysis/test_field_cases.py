@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from branchwise.analysis.declared.claim_grammar import parse_claim
+from branchwise.analysis.declared.claims import Vocabulary
 from branchwise.analysis.declared.factors import Factor, Grid, combinations
 from branchwise.analysis.importers.arrange import Arranged, arrange
 from branchwise.analysis.importers.options import ImportOptions, split_levels, split_names
 from branchwise.analysis.importers.sources import read_runs
 from branchwise.analysis.records.damage import RunFolderError
-from branchwise.analysis.statistics.claims.language import Vocabulary
-from branchwise.analysis.statistics.claims.parser import parse_claim
 
 HEADER = "ema,seed,accuracy"
 VALUES = [0.7996, 0.8311, 0.7973, 0.8282, 0.7948, 0.8266]

@@ -11,13 +11,14 @@ import pytest
 from scipy import stats
 
 from branchwise.analysis.declared.cells import factorial_cells
+from branchwise.analysis.declared.claim_grammar import parse_claim
+from branchwise.analysis.declared.claims import Vocabulary, seal
 from branchwise.analysis.declared.factors import switches
 from branchwise.analysis.declared.outcomes import VALUE, Outcome
 from branchwise.analysis.statistics.attribution import ComponentRow, analyse_scale
-from branchwise.analysis.statistics.claims.language import Vocabulary, seal
-from branchwise.analysis.statistics.claims.parser import parse_claim
 from branchwise.analysis.statistics.claims.settling import settle
-from branchwise.analysis.statistics.claims.verdicts import Evidence, Verdict, judge
+from branchwise.analysis.statistics.claims.verdicts import Verdict, judge
+from branchwise.analysis.statistics.estimation import Evidence
 from branchwise.analysis.statistics.model import holm
 
 COMPONENTS = ("a", "b")

@@ -10,13 +10,14 @@ import pandas as pd
 import pytest
 import statsmodels.formula.api as smf
 
+from branchwise.analysis.declared.claim_grammar import parse_claim
+from branchwise.analysis.declared.claims import Vocabulary
 from branchwise.analysis.declared.factors import Factor, Grid, cell_of, combinations, switches
 from branchwise.analysis.declared.outcomes import VALUE, Better, Outcome, ScaleName
 from branchwise.analysis.statistics.attribution import analyse_scale
-from branchwise.analysis.statistics.claims.language import Vocabulary
-from branchwise.analysis.statistics.claims.parser import parse_claim
 from branchwise.analysis.statistics.claims.settling import settle
-from branchwise.analysis.statistics.claims.verdicts import Evidence, judge
+from branchwise.analysis.statistics.claims.verdicts import judge
+from branchwise.analysis.statistics.estimation import Evidence
 
 DOSE = Factor(name="dose", levels=("none", "low", "paper", "high"), reference="none", full="paper",
               doses=(0.0, 0.03, 0.1, 0.3))  # fmt: skip

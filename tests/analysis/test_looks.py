@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from branchwise.analysis.declared.claims import seal
 from branchwise.analysis.declared.looks import Looks
 from branchwise.analysis.records.folder import load_run
 from branchwise.analysis.report.build import build_report
 from branchwise.analysis.report.headlines import answers
-from branchwise.analysis.statistics.claims.language import seal
 from branchwise.analysis.statistics.findings import Findings, analyse, decisions
 from branchwise.analysis.statistics.sequential.boundaries import exact_levels
 from branchwise.analysis.verify import checks
@@ -75,7 +75,9 @@ def test_later_blocks_do_not_change_verdicts(make_run: MakeRun) -> None:
     assert entire.looks.ended == "decided"
     last = entire.looks.blocks[-1]
     assert last < 8
-    beyond = [f"{cell}-b{block}" for block in range(last, 8) for cell in (*entire.run.cells, *entire.run.baselines)]
+    beyond = [
+        f"{cell}-b{block}" for block in range(last, 8) for cell in (*entire.run.cells, *entire.run.outline.baselines)
+    ]
     cut = findings_of(make_run("cut", effects=TWO, blocks=8, claims=CLAIMS, sd=0.02, drop=beyond))
     assert [verdict.status for verdict in cut.verdicts] == [item.status for item in entire.verdicts]
     assert cut.looks is not None

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from branchwise.analysis.declared.contrasts import headline_effect
 from branchwise.analysis.declared.factors import Factor, Grid
 from branchwise.analysis.statistics import power
-from branchwise.analysis.statistics.contrasts import headline_effect
 from branchwise.analysis.statistics.power import EffectSD, Repeats
 
 ROOT = Path(__file__).parents[2]

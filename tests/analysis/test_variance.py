@@ -13,7 +13,7 @@ from branchwise.analysis.declared.cells import factorial_cells
 from branchwise.analysis.declared.factors import switches
 from branchwise.analysis.declared.outcomes import VALUE
 from branchwise.analysis.statistics.attribution import analyse_scale
-from branchwise.analysis.statistics.variance import components_of_variance, flags
+from branchwise.analysis.statistics.diagnostics.variance import components_of_variance, flags
 
 COMPONENTS = ("a", "b")
 CELLS, GRID = factorial_cells(COMPONENTS), switches(COMPONENTS)

@@ -15,6 +15,7 @@ import pytest
 import yaml
 from rich.console import Console
 
+from branchwise.analysis.declared.contrasts import headline_effect
 from branchwise.analysis.declared.factors import Factor, Grid, combinations
 from branchwise.analysis.records.folder import load_run
 from branchwise.analysis.report.build import build_report
@@ -22,7 +23,6 @@ from branchwise.analysis.report.claims import claims_table
 from branchwise.analysis.report.headlines import answers
 from branchwise.analysis.report.tables import attribution_table
 from branchwise.analysis.report.terminal import show
-from branchwise.analysis.statistics.contrasts import headline_effect
 from branchwise.analysis.statistics.findings import Findings, analyse
 from branchwise.analysis.verify import checks
 from branchwise.analysis.verify import verdicts as required

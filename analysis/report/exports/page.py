@@ -5,6 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -42,27 +43,47 @@ def measure_tables(measured: Remeasured) -> list[Table]:
     return [holds_table(measured), *([by_cell] if by_cell.rows else []), best_table(measured)]
 
 
-def html(
-    analyses: Sequence[Findings], plots: Sequence[Sequence[Plot]], remeasured: Sequence[Remeasured], target: Path
-) -> str:
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """What a report shows of one analysed part of its runs.
+
+    Attributes:
+        findings: Its results.
+        remeasured: Its results under further evaluations.
+        number: Its place among several, from 1; 0 where it is the only one.
+        plots: Its figures.
+    """
+
+    findings: Findings
+    remeasured: Remeasured
+    number: int = 0
+    plots: tuple[Plot, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """How names of its tables and figures begin; empty where it is the only one."""
+        return f"run{self.number}-" if self.number else ""
+
+    @property
+    def heading(self) -> str:
+        """What its answers and titles begin with; empty where it is the only one."""
+        return f"{self.findings.run.label}: " if self.number else ""
+
+
+def html(sections: Sequence[Section], across_plots: Sequence[Plot], target: Path) -> str:
     """The page as a self-contained string; each text of a run is escaped by the template.
 
-    plots: Of each run, then those of all together. target: The folder of the page.
+    across_plots: Of all sections together. target: The folder of the page.
     """
-    runs = [
-        _page_run(findings, group, measured, target)
-        for findings, group, measured in zip(analyses, plots[: len(analyses)], remeasured, strict=True)
-    ]
-    for i, run in enumerate(runs, start=1):
-        run["key"] = f"run{i}-" if len(runs) > 1 else ""
+    analyses = [section.findings for section in sections]
     running = any(findings.run.progress for findings in analyses)
     return render_page(
         "interim.html.j2" if running else "report.html.j2",
         title=_title(analyses),
         across=across_tables(analyses),
         across_notes=across_of(analyses)[1],
-        across_plots=[(plot, Markup(inline_svg(plot))) for group in plots[len(analyses) :] for plot in group],
-        runs=runs,
+        across_plots=[(plot, Markup(inline_svg(plot))) for plot in across_plots],
+        runs=[_page_run(section, target) for section in sections],
         attribution=with_titles(tables.attribution_table(analyses), analyses),
         claims=claims_table(analyses),
         differing=differing_fields([findings.run for findings in analyses]),
@@ -113,10 +134,11 @@ def _seconds(manifest: Mapping[str, Any]) -> float:
     return 0.0
 
 
-def _page_run(findings: Findings, plots: Sequence[Plot], measured: Remeasured, target: Path) -> dict[str, object]:
-    run = findings.run
+def _page_run(section: Section, target: Path) -> dict[str, object]:
+    findings, measured, run = section.findings, section.remeasured, section.findings.run
     keys = ("status", "started", "ended", "device", "host", "git_commit", "claims_sha256")
     return {
+        "key": section.key,
         "name": run.label,
         "progress": run.progress,
         "claims": run.claims,
@@ -143,7 +165,7 @@ def _page_run(findings: Findings, plots: Sequence[Plot], measured: Remeasured, t
         "efficiency": efficiency_table(run),
         "measured": [axis.name for axis in measured.axes],
         "plan": describe(findings.plan, findings.repeats) if findings.plan else [],
-        "figures": {plot.name.split("-")[-1]: (plot, Markup(inline_svg(plot))) for plot in plots},
+        "figures": {plot.name.split("-")[-1]: (plot, Markup(inline_svg(plot))) for plot in section.plots},
         "lines": [lines.name for lines in run.outline.lines],
         "weights": [(titled(row.component, findings), row.weights) for row in findings.headline.rows],
         "arms_of": {row.cell: row.arms for row in findings.cells if row.arms},

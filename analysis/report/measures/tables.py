@@ -49,7 +49,7 @@ def evaluation_table(measured: Remeasured) -> Table:
     run = measured.run
     runs = {"as in the sweep": run} | {item.name: item.run for item in measured.named}
     rows = []
-    for cell in dict.fromkeys((*run.cells, *run.baselines)):
+    for cell in dict.fromkeys((*run.cells, *run.outline.baselines)):
         groups = [other.results.loc[other.results["cell"] == cell, run.primary.name] for other in runs.values()]
         rows.append((cell, *(mean_sd(*mean_and_sd(values.dropna().to_numpy(dtype=float))) for values in groups)))
     for teacher in teachers(run.arms, f"teacher_{run.primary.name}"):

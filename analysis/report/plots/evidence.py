@@ -93,5 +93,5 @@ def _mean(table: pd.DataFrame, cell: str, column: Column) -> pd.Series:
 def _label(run: Run, column: Column) -> str:
     """What an axis is called: the metric for the value, else what the column is about."""
     if column.name == "value":
-        return f"{run.metric} ({run.better('value')} is better)"
+        return f"{run.metric} ({run.outline.better('value')} is better)"
     return column.about or column.name.replace("_", " ")

@@ -19,7 +19,7 @@ BASELINE_COLOURS = ("#A0522D", "#7A7A00", "#4D4D8F", "#B0307A")
 
 def in_order(run: Run) -> list[str]:
     """Cells, then baselines, in the order of the table."""
-    return list(dict.fromkeys((*run.cells, *run.baselines)))
+    return list(dict.fromkeys((*run.cells, *run.outline.baselines)))
 
 
 def in_groups(run: Run, present: Collection[str]) -> list[list[str]]:
@@ -27,7 +27,7 @@ def in_groups(run: Run, present: Collection[str]) -> list[list[str]]:
     order = list(dict.fromkeys(cell for cell in (*in_order(run), *present) if cell in present))
     if len(order) <= MAX_CURVES + 1:
         return [order]
-    parts = [[cell for cell in order if (cell in run.baselines) == baseline] for baseline in (False, True)]
+    parts = [[cell for cell in order if (cell in run.outline.baselines) == baseline] for baseline in (False, True)]
     return [part[i : i + MAX_CURVES] for part in parts for i in range(0, len(part), MAX_CURVES)][:MAX_PANELS]
 
 
@@ -35,15 +35,15 @@ def cell_colour(run: Run, cell: str) -> str:
     role_colours = {FULL: FULL_COLOUR, BASE: BASE_COLOUR, TEACHER: TEACHER_COLOUR}
     if cell in role_colours:
         return role_colours[cell]
-    if cell in run.baselines:
-        return BASELINE_COLOURS[run.baselines.index(cell) % len(BASELINE_COLOURS)]
+    if cell in run.outline.baselines:
+        return BASELINE_COLOURS[run.outline.baselines.index(cell) % len(BASELINE_COLOURS)]
     return CELL_COLOURS[_position(run, cell) % len(CELL_COLOURS)]
 
 
 def cell_line(run: Run, cell: str) -> dict[str, Any]:
     """Colour, dash and marker of a cell's line; a baseline is dashed, and so are the cells with repeated colours."""
-    baseline = cell in run.baselines
-    at = run.baselines.index(cell) if baseline else _position(run, cell)
+    baseline = cell in run.outline.baselines
+    at = run.outline.baselines.index(cell) if baseline else _position(run, cell)
     repeated = 1 if baseline else at // len(CELL_COLOURS)
     marker = {FULL: "o", BASE: "s"}.get(cell) or MARKERS[2 + at % (len(MARKERS) - 2)]
     return {"color": cell_colour(run, cell), "linestyle": LINES[repeated % len(LINES)], "marker": marker}
@@ -51,7 +51,7 @@ def cell_line(run: Run, cell: str) -> dict[str, Any]:
 
 def cell_title(run: Run, cell: str, width: int = 30) -> str:
     """What a cell is called in a legend: the labels of the components that are on, in lines of `width` letters."""
-    levels = run.levels(cell)
+    levels = run.outline.levels(cell)
     if levels is None or cell in (FULL, BASE):
         return cell
     parts = []

@@ -7,7 +7,7 @@ from branchwise.analysis.report.plots.axes import effect_axis, interval, rows, s
 from branchwise.analysis.report.plots.palette import component_title
 from branchwise.analysis.report.wording import effect_text, natural, titled
 from branchwise.analysis.statistics.findings import Findings
-from branchwise.analysis.statistics.screening.effects import half_normal
+from branchwise.analysis.statistics.screening import half_normal
 
 MAX_LABELS = 8  # contrasts named in the half-normal plot, the largest first
 LABEL_ROOM = 0.04  # of the largest contrast, between two names

@@ -10,7 +10,7 @@ from branchwise.analysis.report.text import DASH, TIMES, Table, number, p_text
 from branchwise.analysis.report.wording import NEXT_SEED, better_by, effect_text, natural, next_seed
 from branchwise.analysis.statistics.findings import Findings
 from branchwise.analysis.statistics.model import Estimate
-from branchwise.analysis.statistics.screening.effects import ranks, ranks_only
+from branchwise.analysis.statistics.screening import ranks, ranks_only
 
 MAX_ALIASES = 3  # three-component effects named next to a main effect
 

@@ -6,15 +6,55 @@ from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isnan, nan
 
+from branchwise.analysis.declared.claims import Claim
 from branchwise.analysis.declared.inference import DEFAULT
+from branchwise.analysis.records.observations import Observations
 from branchwise.analysis.statistics.attribution import ComponentRow, ScaleResult
 from branchwise.analysis.statistics.claims.family import adjusted, gatekeeping
 from branchwise.analysis.statistics.claims.testing import Test
-from branchwise.analysis.statistics.claims.verdicts import Status, Verdict
+from branchwise.analysis.statistics.claims.verdicts import Status, Verdict, judge
+from branchwise.analysis.statistics.estimation import Evidence, estimate
 from branchwise.analysis.statistics.power import seeds_needed
 
 TestedPart = tuple[Sequence[Verdict], Sequence[ScaleResult]]
 Settled = tuple[tuple[Verdict, ...], tuple[ScaleResult, ...]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """What was tested, and what that gave.
+
+    Attributes:
+        evidence: What the claims were tested by.
+        verdicts: A verdict for each claim.
+        outcomes: The attribution of each outcome, with p-values adjusted over the family.
+    """
+
+    evidence: Evidence
+    verdicts: tuple[Verdict, ...]
+    outcomes: tuple[ScaleResult, ...]
+
+
+def judge_family(
+    parts: Sequence[tuple[Observations, Sequence[Claim]]], already_tested: Collection[str] = ()
+) -> list[Judged]:
+    """Estimate the effects on each data set, and test claims and effects of all of them as one family.
+
+    Args:
+        parts: The arms on each data set, and the claims on them.
+        already_tested: Components that another run has tested: they are not in this family.
+    """
+    evidences = [estimate(observed) for observed, _ in parts]
+    tested = [
+        (judge(claims, evidence, observed.grid), evidence.outcomes)
+        for evidence, (observed, claims) in zip(evidences, parts, strict=True)
+    ]
+    return [
+        Judged(evidence=evidence, verdicts=verdicts, outcomes=outcomes)
+        for evidence, (verdicts, outcomes) in zip(
+            evidences, settle_together(tested, parts[0][0].unfinished, already_tested), strict=True
+        )
+    ]
 
 
 def settle(

@@ -9,7 +9,7 @@ from typing import Literal
 
 from scipy.special import stdtrit
 
-from branchwise.analysis.statistics.claims.language import Claim
+from branchwise.analysis.declared.claims import Claim
 from branchwise.analysis.statistics.model import Estimate, directional_p, two_sided_p
 
 MAX_EXPONENT = 709.7  # of e, in a double

@@ -11,13 +11,12 @@ import numpy as np
 import pandas as pd
 
 from branchwise.analysis.declared.cells import TEACHER
+from branchwise.analysis.declared.claims import Claim
 from branchwise.analysis.declared.inference import Inference
 from branchwise.analysis.declared.outcomes import FloatArray, Outcome
 from branchwise.analysis.declared.scales import Resolution
 from branchwise.analysis.records.teachers import TeacherValue, value_of_teacher
-from branchwise.analysis.statistics.claims.language import Claim
 from branchwise.analysis.statistics.claims.testing import Form, Test, against_bound, exponential
-from branchwise.analysis.statistics.comparisons.welch import CellVariance
 from branchwise.analysis.statistics.model import (
     ROUNDING,
     SINGLE_RUN,
@@ -27,6 +26,7 @@ from branchwise.analysis.statistics.model import (
     t_estimate,
     too_coarse,
 )
+from branchwise.analysis.statistics.welch import CellVariance
 
 Transform = Callable[[FloatArray], FloatArray]
 

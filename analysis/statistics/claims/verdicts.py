@@ -7,25 +7,22 @@ a p-value it is not shown, and the reason is given; an unfinished plan is not te
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from math import isnan, log1p, nan
 from typing import Literal
 
-import pandas as pd
-
-from branchwise.analysis.declared.cells import BASE, FULL, TEACHER, factorial_cells
+from branchwise.analysis.declared.cells import BASE, FULL, TEACHER
+from branchwise.analysis.declared.claims import Claim
+from branchwise.analysis.declared.contrasts import claim_weights
 from branchwise.analysis.declared.factors import Grid
-from branchwise.analysis.declared.inference import DEFAULT, Inference
 from branchwise.analysis.declared.outcomes import Outcome
-from branchwise.analysis.declared.scales import Resolution
-from branchwise.analysis.statistics import contrasts
 from branchwise.analysis.statistics.attribution import ScaleResult
-from branchwise.analysis.statistics.claims.language import Claim, Term
 from branchwise.analysis.statistics.claims.testing import Form, Test, against_bound, widened_test
 from branchwise.analysis.statistics.claims.values import value_test
+from branchwise.analysis.statistics.estimation import Evidence
 from branchwise.analysis.statistics.model import Estimate, TwoWayFit, contrast, ratio
 from branchwise.analysis.statistics.power import MAX_BLOCKS
-from branchwise.analysis.statistics.screening.effects import ranked_only
+from branchwise.analysis.statistics.screening import ranked_only
 
 Status = Literal["supported", "refuted", "not shown", "not judged", "exploratory"]
 
@@ -42,34 +39,6 @@ class Verdict:
     reason: str = ""
     runs: int = 0  # seeds behind it
     seeds: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evidence:
-    """What claims are tested by.
-
-    Attributes:
-        outcomes: The attribution of each outcome on its scale, the primary first.
-        raws: The same in the metric's unit.
-        results: The finished arms.
-        resolutions: Of each outcome, the grid of its values.
-        with_worst: The same with bad values substituted for failed arms; None without failed arms.
-        notes: On values that the scale of an outcome cannot take.
-        inference: How claims are tested.
-    """
-
-    outcomes: Sequence[ScaleResult]
-    raws: Sequence[ScaleResult]
-    results: pd.DataFrame
-    resolutions: Mapping[str, Resolution | None] = field(default_factory=dict)
-    with_worst: Evidence | None = None
-    notes: tuple[str, ...] = ()
-    inference: Inference = DEFAULT
-
-    def index(self, claim: Claim) -> int:
-        """Which of the outcomes a claim is about."""
-        names = [scale.outcome.name for scale in self.outcomes]
-        return names.index(claim.outcome) if claim.outcome else 0
 
 
 def judge(claims: Sequence[Claim], evidence: Evidence, grid: Grid) -> tuple[Verdict, ...]:
@@ -138,34 +107,6 @@ def _agreeing(test: Test, other: Test, alpha: float) -> tuple[Test, str]:
     if isnan(other.p) or test.favours != other.favours:
         return replace(test, p=1.0), "depends on the lost arms"
     return replace(test, p=max(test.p, other.p)), "depends on the lost arms" if test.p <= alpha < other.p else ""
-
-
-def cell_weights(term: Term, grid: Grid) -> dict[str, float]:
-    """Cell weights of an effect or share (a share's numerator), without its coefficient."""
-    if term.quantity in ("effect", "level", "trend"):
-        name, *level = term.names
-        if term.quantity == "trend":
-            return grid.trend(name)
-        return grid.effect(name, level[0] if level else grid.factor(name).full)
-    if term.quantity == "leave_one_out":
-        return {FULL: 1.0, grid.without(term.names[0]): -1.0}
-    if term.quantity == "add_one_in":
-        return {grid.only(term.names[0]): 1.0, BASE: -1.0}
-    k, members = len(grid.components), [grid.components.index(name) for name in term.names]
-    interaction = term.quantity == "interaction"
-    vector = contrasts.factorial_effect(members, k) if interaction else contrasts.shapley(members[0], k)
-    return contrasts.by_cell(vector, grid.corners or factorial_cells(grid.components))
-
-
-def claim_weights(claim: Claim, grid: Grid) -> dict[str, float]:
-    """Weights by cell of what a claim refers to; of a share, those of its numerator."""
-    if claim.scale == "value":
-        return {term.names[0]: term.coefficient for term in claim.terms}
-    total: dict[str, float] = {}
-    for term in claim.terms:
-        for cell, weight in cell_weights(term, grid).items():
-            total[cell] = total.get(cell, 0.0) + term.coefficient * weight
-    return {cell: weight for cell, weight in total.items() if abs(weight) > 1e-12}
 
 
 def _test(claim: Claim, evidence: Evidence, weights: Mapping[str, float]) -> Test:

@@ -73,7 +73,7 @@ def _curve(run: Run, key: str, group: Sequence[Measure], measures: Sequence[Meas
     ]
     others = ", ".join(f"{other.partition('.')[2]} {text_of(group[0].settings[other])}" for other in varying)
     tables = {float(measure.settings[key]): measure.run.results for measure in group}
-    cells = dict.fromkeys((*run.cells[::-1], *run.baselines))
+    cells = dict.fromkeys((*run.cells[::-1], *run.outline.baselines))
     return Curve(
         others=others,
         metric=group[0].run.metric,
@@ -82,7 +82,7 @@ def _curve(run: Run, key: str, group: Sequence[Measure], measures: Sequence[Meas
             cell: {x: _mean(table, cell, run.inference.level) for x, table in sorted(tables.items())} for cell in cells
         },
         teacher={x: float(table["teacher_value"].mean()) for x, table in sorted(tables.items())},
-        better=run.better("value"),
+        better=run.outline.better("value"),
     )
 
 

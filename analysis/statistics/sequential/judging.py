@@ -6,7 +6,7 @@ however often the sweep was interrupted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import isnan, nan, sqrt
 from typing import Literal
@@ -14,13 +14,15 @@ from typing import Literal
 from scipy.special import ndtr, stdtrit
 
 from branchwise.analysis.declared.cells import BASE, FULL
+from branchwise.analysis.declared.claims import Claim
+from branchwise.analysis.declared.factors import Grid
 from branchwise.analysis.declared.looks import Looks
-from branchwise.analysis.records.run import Run
+from branchwise.analysis.records.observations import Interim, Look
 from branchwise.analysis.statistics.attribution import ScaleResult
-from branchwise.analysis.statistics.claims.language import Claim
-from branchwise.analysis.statistics.claims.settling import settle
+from branchwise.analysis.statistics.claims.settling import Judged, settle
 from branchwise.analysis.statistics.claims.testing import widened, widened_test
-from branchwise.analysis.statistics.claims.verdicts import Evidence, Verdict, judge
+from branchwise.analysis.statistics.claims.verdicts import Verdict, judge
+from branchwise.analysis.statistics.estimation import Evidence, estimate
 from branchwise.analysis.statistics.model import Estimate, ratio
 from branchwise.analysis.statistics.sequential.boundaries import Boundary, boundary
 
@@ -139,70 +141,50 @@ class _Tested:
         return [*(verdict.test.p_holm for verdict in self.verdicts), *rows]
 
 
-def finished_blocks(run: Run) -> int:
-    """Count the leading blocks with a row for all planned arms, regardless of their status."""
-    waiting = {int(name.rpartition("-b")[2]) for name in run.missing}
-    return next(
-        (number for number, block in enumerate(run.outline.blocks) if block in waiting), len(run.outline.blocks)
-    )
-
-
-def up_to(run: Run, blocks: int) -> Run:
-    """The run as it was after its first blocks."""
-    stored = run.outline.blocks[:blocks]
-    return replace(run, arms=run.arms[run.arms["block"].isin(stored)], outline=replace(run.outline, blocks=stored))
-
-
-def at_looks(
-    run: Run, looks: Looks, claims: Sequence[Claim], evidence_of: Callable[[Run], Evidence]
-) -> tuple[Run, tuple[Verdict, ...], tuple[ScaleResult, ...], InterimResults]:
+def at_looks(interim: Interim) -> tuple[Judged, InterimResults]:
     """Test a run at its looks, up to that which ends it.
 
-    Args:
-        run: The run so far.
-        looks: As the run declared them.
-        claims: Its claims, parsed.
-        evidence_of: Computes what its claims are tested by.
-
     Returns:
-        The run as of its last look (before the first: as it is), verdicts, outcomes, and the looks themselves.
+        What was found as of the last look (before the first, of the run as it is), and the looks themselves.
     """
-    finished = finished_blocks(run)
-    table = boundary(looks.blocks, looks.spending)
-    reached: list[int] = []
+    looks, now, claims = interim.looks, interim.now, interim.claims
+    table, alpha = boundary(looks.blocks, looks.spending), now.inference.alpha
+    passed: list[Look] = []
     history: list[list[tuple[float, bool]]] = []
     adjusted: list[list[float]] = []
     ended: End = ""
-    settled: _Tested | None = None
-    part = run
-    for n_blocks in (number for number in looks.blocks if number <= finished):
-        part = up_to(run, n_blocks)
-        tested = _tested(part, claims, evidence_of)
-        reached.append(n_blocks)
+    evidence, settled = None, None
+    for look in interim.reached:
+        evidence = estimate(look.observed)
+        tested = _tested(evidence, claims, now.grid)
+        passed.append(look)
         history.append(tested.tests())
         p, favours = _sequential(table, history)
         settled = tested.settled(p, favours)
         adjusted.append(settled.adjusted())
-        if ended := _end(table, looks, history, adjusted, run.inference.alpha):
+        if ended := _end(table, looks, history, adjusted, alpha):
             break
-    if settled is None:
-        tested = _tested(run, claims, evidence_of)
+    if evidence is None or settled is None:
+        evidence = estimate(now)
+        tested = _tested(evidence, claims, now.grid)
         none = [(nan, False)] * len(tested.tests())
         settled = tested.settled([p for p, _ in none], [side for _, side in none])
-    result = _hypotheses(part, settled, table, reached, history, adjusted)
+    blocks = [look.blocks for look in passed]
+    result = _hypotheses(settled, table, blocks, history, adjusted, alpha)
     rows = result[len(claims) :]
-    k = len(run.components)
+    k = len(now.grid.components)
     results = InterimResults(
         looks=looks,
-        blocks=tuple(reached),
-        arms=tuple(int(up_to(run, n_blocks).arms["arm"].notna().sum()) for n_blocks in reached),
-        finished=finished,
+        blocks=tuple(blocks),
+        arms=tuple(look.arms for look in passed),
+        finished=interim.finished,
         ended=ended,
         claims=tuple(result[: len(claims)]),
         shapley=tuple(tuple(rows[i : i + k]) for i in range(0, len(rows), k)) if k else (),
-        level=table.level(reached[-1], run.inference.alpha) if reached else nan,
+        level=table.level(blocks[-1], alpha) if blocks else nan,
     )
-    return part, _with_reasons(settled.verdicts, results), settled.outcomes, results
+    verdicts = _with_reasons(settled.verdicts, results)
+    return Judged(evidence=evidence, verdicts=verdicts, outcomes=settled.outcomes), results
 
 
 def _with_reasons(verdicts: Sequence[Verdict], results: InterimResults) -> tuple[Verdict, ...]:
@@ -216,10 +198,8 @@ def _with_reasons(verdicts: Sequence[Verdict], results: InterimResults) -> tuple
     )
 
 
-def _tested(run: Run, claims: Sequence[Claim], evidence_of: Callable[[Run], Evidence]) -> _Tested:
-    evidence = evidence_of(run)
-    verdicts = judge(claims, evidence, run.grid)
-    return _Tested(verdicts=verdicts, outcomes=tuple(evidence.outcomes))
+def _tested(evidence: Evidence, claims: Sequence[Claim], grid: Grid) -> _Tested:
+    return _Tested(verdicts=judge(claims, evidence, grid), outcomes=tuple(evidence.outcomes))
 
 
 def _sequential(table: Boundary, history: Sequence[Sequence[tuple[float, bool]]]) -> tuple[list[float], list[bool]]:
@@ -281,21 +261,20 @@ def _powers(
 
 
 def _hypotheses(
-    run: Run,
     settled: _Tested,
     table: Boundary,
     reached: Sequence[int],
     history: Sequence[Sequence[tuple[float, bool]]],
     adjusted: Sequence[Sequence[float]],
+    alpha: float,
 ) -> list[Hypothesis]:
-    alpha = run.inference.alpha
     waiting = [i for i, p in enumerate(adjusted[-1]) if not p <= alpha] if adjusted else []
     power = dict(zip(waiting, _powers(table, reached[-1], history, waiting, alpha), strict=True)) if waiting else {}
     level = table.level(reached[-1], alpha) if reached else nan
     repeated = _repeated(settled, level)
     after = [_sequential(table, history[: i + 1]) for i in range(len(history))]
     hypotheses = []
-    for i, name in enumerate(_names(run, settled)):
+    for i, name in enumerate(_names(settled)):
         rejected = [n_blocks for n_blocks, p in zip(reached, adjusted, strict=True) if p[i] <= alpha]
         hypotheses.append(
             Hypothesis(
@@ -312,7 +291,7 @@ def _hypotheses(
     return hypotheses
 
 
-def _names(run: Run, settled: _Tested) -> list[str]:
+def _names(settled: _Tested) -> list[str]:
     names = [verdict.claim.text for verdict in settled.verdicts]
     for number, scale in enumerate(settled.outcomes):
         behind = f"({scale.outcome.name})" if number else ""

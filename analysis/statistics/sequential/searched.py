@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtr, stdtrit
 
-from branchwise.analysis.records.run import Run
+from branchwise.analysis.declared.outcomes import Better
 
 RACE_LEVEL = 0.10  # one-sided, at each look; as Optuna's WilcoxonPruner has it
 LOOKS = {"race": "a paired t-test", "wilcoxon": "Optuna's WilcoxonPruner"}
@@ -74,10 +74,15 @@ class Searched:
         return len(self.rows) + self.stopped + self.failed
 
 
-def searched(run: Run) -> Searched | None:
-    """The configurations of a run that searched on multiple seeds; None for any other run."""
-    seeds = run.design.get("seeds", 1)
-    arms = run.arms[run.arms["kind"] == "search"]
+def searched(arms: pd.DataFrame, design: Mapping[str, Any]) -> Searched | None:
+    """The configurations of a run that searched on multiple seeds; None for any other run.
+
+    Args:
+        arms: All arms of the run.
+        design: The design of its space, with `seeds` and `scheduler`.
+    """
+    seeds = design.get("seeds", 1)
+    arms = arms[arms["kind"] == "search"]
     if not isinstance(seeds, int) or seeds < 2 or arms.empty:
         return None
     keys = [str(column) for column in arms if str(column).startswith("hp.")]
@@ -92,7 +97,7 @@ def searched(run: Run) -> Searched | None:
             failed += 1
         else:
             stopped += 1
-    scheduler = str(run.design.get("scheduler", "none"))
+    scheduler = str(design.get("scheduler", "none"))
     looks = tuple(range(FIRST_TEST.get(scheduler, seeds), seeds))
     return Searched(
         seeds=seeds, scheduler=scheduler, looks=looks, rows=pd.DataFrame(rows, columns=[*arms, "n", "low", "high"]),
@@ -100,21 +105,20 @@ def searched(run: Run) -> Searched | None:
     )  # fmt: skip
 
 
-def best_of(search: Searched, run: Run) -> dict[str, Any] | None:
+def best_of(search: Searched, better: Better) -> dict[str, Any] | None:
     """The configuration with the best mean; None where none has a value on each seed."""
     if search.rows.empty:
         return None
-    ordered = search.rows.sort_values("value", ascending=run.better("value") == "lower", kind="stable")
+    ordered = search.rows.sort_values("value", ascending=better == "lower", kind="stable")
     return _row(ordered)
 
 
-def notes(run: Run) -> list[str]:
+def notes(match: Searched | None, better: Better) -> list[str]:
     """What a search over multiple seeds found, and how often it looked."""
-    match = searched(run)
     if match is None:
         return []
     sentences = []
-    best = best_of(match, run)
+    best = best_of(match, better)
     if best is not None:
         sentences.append(
             f"Best of {match.tried} searched configurations: a mean of {best['value']:.4g} [{best['low']:.4g}, "
@@ -140,12 +144,11 @@ def _looks_of_race(match: Searched) -> str:
     )
 
 
-def searched_json(run: Run) -> dict[str, Any] | None:
+def searched_json(result: Searched | None, better: Better) -> dict[str, Any] | None:
     """The same for programs."""
-    result = searched(run)
     if result is None:
         return None
-    best = best_of(result, run)
+    best = best_of(result, better)
     return {
         "seeds": result.seeds,
         "scheduler": result.scheduler,

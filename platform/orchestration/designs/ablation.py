@@ -12,11 +12,11 @@ from pydantic import Field, NonNegativeInt, StringConstraints, field_validator
 
 from branchwise.analysis.declared.across import arm_name
 from branchwise.analysis.declared.cells import TEACHER
+from branchwise.analysis.declared.claim_grammar import parse_claim
+from branchwise.analysis.declared.claims import Claim, Vocabulary, further_hypotheses
 from branchwise.analysis.declared.factors import ON, Factor, Grid, cell_of
 from branchwise.analysis.declared.inference import ALPHA, percent
 from branchwise.analysis.declared.outcomes import Outcome, column_and_evaluation, column_and_step
-from branchwise.analysis.statistics.claims.language import Claim, Vocabulary, further_hypotheses
-from branchwise.analysis.statistics.claims.parser import parse_claim
 from branchwise.orchestration.designs.across import DataSet, check_data_sets
 from branchwise.orchestration.designs.base import AnalysisGroup, BestConfigs, Cell, Design
 from branchwise.orchestration.designs.component import Component, Name, check_disjoint
@@ -86,7 +86,7 @@ class Ablation(Design):
         return tuple(claim.canonical for claim in self._parsed(method))
 
     def further_hypotheses(self, method: Method) -> int:
-        from branchwise.analysis.statistics.contrasts import headline_effect  # it imports NumPy
+        from branchwise.analysis.declared.contrasts import headline_effect  # it imports NumPy
 
         tested = [item for item, _ in (headline_effect(self.grid(), i) for i in range(len(self.components))) if item]
         further = further_hypotheses(self._parsed(method), list(self.components), tested[0] if tested else "shapley")

@@ -111,8 +111,8 @@ def _sensitivity(plan: Plan) -> list[str]:
     design = plan.space.design
     if not plan.arms:
         return []
+    from branchwise.analysis.declared.contrasts import headline_effect
     from branchwise.analysis.statistics import power
-    from branchwise.analysis.statistics.contrasts import headline_effect
 
     grid = design.grid()
     if not design.is_testable():

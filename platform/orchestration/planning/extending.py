@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from branchwise.analysis.statistics.claims.parser import parse_claim
+from branchwise.analysis.declared.claim_grammar import parse_claim
 from branchwise.orchestration.designs.ablation import Ablation
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.input.yaml_file import read_tree, to_yaml
@@ -186,7 +186,7 @@ def _check_claims(extension: Extension, old: Space, space: Space, added: dict[st
     if extension.cells:
         added["cells"] = sorted(new.difference(extension.baselines))
     names = [*extension.components, *extension.baselines, *added["cells"]]
-    from branchwise.analysis.statistics.claims.verdicts import claim_weights  # it imports pandas
+    from branchwise.analysis.declared.contrasts import claim_weights  # it imports NumPy
 
     vocabulary, grid = space.design.vocabulary(space.method), space.design.grid()
     for text in extension.claims:

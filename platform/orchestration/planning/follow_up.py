@@ -77,7 +77,7 @@ def _findings(run: RunFolder) -> Findings:
 
 def _chosen(name: str, requested: Sequence[str], findings: Findings) -> list[str]:
     """The components to follow up, in their order."""
-    from branchwise.analysis.statistics.screening.stages import MAX_SURVIVORS, survivors
+    from branchwise.analysis.statistics.attribution import MAX_SURVIVORS, survivors
 
     rows = findings.headline.rows
     names = [row.component for row in rows]
@@ -103,7 +103,7 @@ def _tree(
     name: str, screening: Space, design: Screening, findings: Findings, chosen: Sequence[str], others: Others
 ) -> dict[str, Any]:
     """The space of the screening with its design exchanged, and the omitted components held off if requested."""
-    from branchwise.analysis.statistics.screening.effects import ranks
+    from branchwise.analysis.statistics.screening import ranks
 
     tree: dict[str, Any] = yaml.safe_load(screening.resolved())
     if others == "off":

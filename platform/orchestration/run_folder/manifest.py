@@ -7,7 +7,7 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
-from branchwise.analysis.statistics.claims.language import seal
+from branchwise.analysis.declared.claims import seal
 from branchwise.orchestration.checkout import git_commit
 from branchwise.orchestration.run_folder.reuse import circumstances
 from branchwise.orchestration.space import Space

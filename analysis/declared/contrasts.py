@@ -1,4 +1,4 @@
-"""Contrast vectors over the 2^k cells of a factorial: each effect of the report is one of these.
+"""Contrast vectors over the 2^k cells of a factorial: each effect of the report, and each claim, is one of these.
 
 Vectors are indexed by bit mask (bit i = component i on), apply to v(S) = -log(distance) or -distance, and sum to 0.
 """
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from branchwise.analysis.declared.cells import BASE, FULL, factorial_cells
+from branchwise.analysis.declared.claims import Claim, Term
 from branchwise.analysis.declared.factors import MAX_JOINED, Grid
 
 FloatArray = NDArray[np.float64]
@@ -104,3 +105,31 @@ def headline_effect(grid: Grid, i: int) -> tuple[Quantity | None, dict[str, floa
     if grid.names >= set(only_cell):
         return "add_one_in", only_cell
     return ("main_effect", main) if main else (None, {})
+
+
+def cell_weights(term: Term, grid: Grid) -> dict[str, float]:
+    """Cell weights of an effect or share (a share's numerator), without its coefficient."""
+    if term.quantity in ("effect", "level", "trend"):
+        name, *level = term.names
+        if term.quantity == "trend":
+            return grid.trend(name)
+        return grid.effect(name, level[0] if level else grid.factor(name).full)
+    if term.quantity == "leave_one_out":
+        return {FULL: 1.0, grid.without(term.names[0]): -1.0}
+    if term.quantity == "add_one_in":
+        return {grid.only(term.names[0]): 1.0, BASE: -1.0}
+    k, members = len(grid.components), [grid.components.index(name) for name in term.names]
+    interaction = term.quantity == "interaction"
+    vector = factorial_effect(members, k) if interaction else shapley(members[0], k)
+    return over_cells(vector, grid)
+
+
+def claim_weights(claim: Claim, grid: Grid) -> dict[str, float]:
+    """Weights by cell of what a claim refers to; of a share, those of its numerator."""
+    if claim.scale == "value":
+        return {term.names[0]: term.coefficient for term in claim.terms}
+    total: dict[str, float] = {}
+    for term in claim.terms:
+        for cell, weight in cell_weights(term, grid).items():
+            total[cell] = total.get(cell, 0.0) + term.coefficient * weight
+    return {cell: weight for cell, weight in total.items() if abs(weight) > 1e-12}

@@ -7,19 +7,18 @@ from dataclasses import replace
 
 import pandas as pd
 
-from branchwise.analysis.records.run import Run
 from branchwise.analysis.statistics.attribution import ScaleResult
 from branchwise.analysis.statistics.model import contrast, fit_two_way
 
 MIN_SHARED = 3  # seeds, below which an interval's width is unreliable
 
 
-def pairing_notes(run: Run, headline: ScaleResult) -> list[str]:
+def pairing_notes(results: pd.DataFrame, headline: ScaleResult) -> list[str]:
     """Sentences for a run that is declared unpaired: on the seeds that cells share, what pairing would have given."""
-    if run.inference.paired:
+    if headline.fit.inference.paired:
         return []
     notes = ["Runs are compared unpaired, as declared: Welch's t between cell means, not differences within a seed."]
-    rows = run.results[run.results["kind"] != "baseline"]
+    rows = results[results["kind"] != "baseline"]
     for row in headline.rows:
         notes += _note(row.component, row.tested_weights, rows, headline)
     return notes

@@ -34,10 +34,11 @@ class Agreement:
     spread_p: float = nan
 
 
-def agreement(scale: ScaleResult, results: pd.DataFrame, components: Sequence[str]) -> tuple[Agreement, ...]:
+def agreement(scale: ScaleResult, results: pd.DataFrame) -> tuple[Agreement, ...]:
     """A row per component; the tests take the blocks that have each cell of the factorial."""
     if not scale.fit.inference.paired:
         return ()
+    components = [row.component for row in scale.rows]
     cells = factorial_cells(components) if len(components) <= MAX_JOINED else ()
     complete = _balanced_blocks(scale, results, cells)
     rows = [_component(row, complete, i) for i, row in enumerate(scale.rows)]

@@ -10,9 +10,9 @@ from math import isfinite, log1p
 from typing import Literal
 
 from branchwise.analysis.declared.cells import BASE, FULL, factorial_cells
+from branchwise.analysis.declared.claims import Claim, Scale, Term, Vocabulary
 from branchwise.analysis.declared.factors import MAX_JOINED
 from branchwise.analysis.declared.outcomes import column_and_evaluation, column_and_step, under
-from branchwise.analysis.statistics.claims.language import Claim, Scale, Term, Vocabulary
 
 COMPONENT_QUANTITIES: dict[str, Scale] = {
     "share": "share",

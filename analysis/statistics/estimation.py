@@ -1,0 +1,98 @@
+"""From the arms to what claims are tested by: the attribution of each outcome, on its scale and in its unit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import nan
+
+import pandas as pd
+
+from branchwise.analysis.declared.claims import Claim
+from branchwise.analysis.declared.factors import Grid
+from branchwise.analysis.declared.inference import DEFAULT, Inference
+from branchwise.analysis.declared.outcomes import Outcome, ScaleName
+from branchwise.analysis.declared.scales import Resolution, placed, resolution
+from branchwise.analysis.records.observations import Observations
+from branchwise.analysis.statistics.attribution import ScaleResult, analyse_scale, with_worst_values
+from branchwise.analysis.statistics.model import Estimate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What claims are tested by.
+
+    Attributes:
+        outcomes: The attribution of each outcome on its scale, the primary first.
+        raws: The same in the metric's unit.
+        results: The finished arms.
+        resolutions: Of each outcome, the grid of its values.
+        with_worst: The same with bad values substituted for failed arms; None without failed arms.
+        notes: On values that the scale of an outcome cannot take.
+        inference: How claims are tested.
+    """
+
+    outcomes: Sequence[ScaleResult]
+    raws: Sequence[ScaleResult]
+    results: pd.DataFrame
+    resolutions: Mapping[str, Resolution | None] = field(default_factory=dict)
+    with_worst: Evidence | None = None
+    notes: tuple[str, ...] = ()
+    inference: Inference = DEFAULT
+
+    def index(self, claim: Claim) -> int:
+        """Which of the outcomes a claim is about."""
+        names = [scale.outcome.name for scale in self.outcomes]
+        return names.index(claim.outcome) if claim.outcome else 0
+
+
+def estimate(observed: Observations) -> Evidence:
+    """Estimate each effect on each outcome, before any adjustment for their number.
+
+    At the end of the plan failed arms are lost ones, and the effects are estimated again with bad values in their
+    place.
+    """
+    outcomes, notes, resolutions = [], [], {}
+    for outcome in observed.outcomes:
+        rows = observed.results[observed.results[outcome.name].notna()]
+        values = rows[outcome.name].to_numpy(dtype=float)
+        usable, note = placed(outcome, values, rows["arm"].tolist())
+        outcomes.append(usable)
+        notes += [note] if note else []
+        resolutions[outcome.name] = resolution(outcome, values)
+    bare = Evidence(
+        outcomes=(), raws=(), results=observed.results, resolutions=resolutions, notes=tuple(notes),
+        inference=observed.inference,
+    )  # fmt: skip
+    evidence = _attributed(bare, observed.grid, outcomes)
+    if observed.failed.empty or observed.unfinished:
+        return evidence
+    filled = pd.concat([observed.results, observed.failed])
+    for scale in evidence.outcomes:
+        column = scale.outcome.name
+        complete = with_worst_values(observed.results, observed.failed.assign(**{column: nan}), scale)
+        filled[column] = complete[column].reindex(filled.index)
+    return replace(evidence, with_worst=_attributed(replace(evidence, results=filled), observed.grid, outcomes))
+
+
+def _attributed(evidence: Evidence, grid: Grid, outcomes: Sequence[Outcome]) -> Evidence:
+    """The evidence with the attribution of each outcome, on its scale and in the metric's unit."""
+
+    def attributed(scale: ScaleName | None) -> tuple[ScaleResult, ...]:
+        steps = evidence.resolutions
+        return tuple(
+            analyse_scale(evidence.results, grid, outcome, scale, steps.get(outcome.name), evidence.inference)
+            for outcome in outcomes
+        )
+
+    return replace(evidence, outcomes=attributed(None), raws=attributed("identity"))
+
+
+def effects_with_worst(observed: Observations, scale: ScaleResult) -> Mapping[str, Estimate]:
+    """The tested effect of each component with bad values substituted for failed arms; empty without failed arms."""
+    failed = observed.factorial_failed
+    if failed.empty or not observed.grid.components or scale.fit.n < 1:
+        return {}
+    complete = with_worst_values(observed.results, failed, scale)
+    filled = analyse_scale(complete, observed.grid, scale.outcome, inference=observed.inference)
+    return {row.component: row.effect for row in filled.rows}

@@ -1,1 +1,0 @@
-"""Results of a fractional factorial: main effects, sums of interactions, a ranking, and which components survive."""
