@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -12,9 +13,13 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from patience import patience, start_ray
+from patience import patience, ray_is_idle, start_ray, stop_ray
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# For NumPy, here and in the processes that tests start: `make test` keeps a core busy with each of its processes, and
+# further threads only wait for one. Before anything imports NumPy.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 # Variables that affect this project's code. Libraries set others when they are imported or fail.
 VARIABLES = ("BRANCHWISE_", "HOME", "PATH", "PYTHONPATH", "RAY_ADDRESS", "RAY_TRAIN_", "TUNE_", "XDG_")
@@ -24,13 +29,28 @@ settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
 
+def shares_ray(item: pytest.Item) -> bool:
+    return isinstance(item, pytest.Function) and "ray_session" in item.fixturenames
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the slowest files first, so that no process runs a slow one at the end."""
+    """Run the files that share a Ray first, then the slowest, so that no process runs a slow one at the end."""
     seconds: Counter[Path] = Counter()
     for item in items:
         slow = item.get_closest_marker("slow")
         seconds[item.path] += 0 if slow is None else int(slow.args[0]) if slow.args else 20
-    items.sort(key=lambda item: -seconds[item.path])
+    sharing = {item.path for item in items if shares_ray(item)}
+    items.sort(key=lambda item: (item.path not in sharing, -seconds[item.path]))
+
+
+def pytest_collection_finish() -> None:
+    """What was imported for collection lives to the end: no garbage collection need traverse it again."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -40,8 +60,11 @@ def isolated_state(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _same_process() -> Iterator[None]:
-    """A module restores the environment and the folder of the process, for the modules after it."""
+def _same_process(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A module restores the environment and the folder of the process, for the modules after it. One that shares no
+    Ray finds none."""
+    if not any(shares_ray(item) for item in request.session.items if item.path == request.path):
+        stop_ray()
     environment, folder = dict(os.environ), Path.cwd()
     yield
     changed = sorted(
@@ -113,17 +136,23 @@ def sweep_in_process(
 
 
 @pytest.fixture(scope="module")
-def ray_session() -> Iterator[None]:
-    """A Ray that this process has started: one start for all sweeps of a module. It must be there afterwards as it was,
-    with the same environment."""
+def ray_session(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A Ray that this process has started: one start for all sweeps of the modules that share it, one after another.
+    After each module it must be there as it was, with the same environment and nothing running; after a failure, the
+    next module starts another."""
     import ray
 
     start_ray()
     before = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    failed = request.session.testsfailed
     yield
-    assert ray.is_initialized()
-    assert {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")} == before
-    ray.shutdown()
+    left = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    running, idle = ray.is_initialized(), ray.is_initialized() and ray_is_idle()
+    if not idle or request.session.testsfailed > failed:
+        stop_ray()
+    assert running
+    assert idle, "something still runs on the Ray that modules share"
+    assert left == before
 
 
 SURFACE = """\
@@ -141,9 +170,15 @@ design:
 """
 
 
-@pytest.fixture
-def surface_space(tmp_path: Path) -> Path:
+@pytest.fixture(scope="session")
+def surface_text() -> str:
     """A space with a known truth and arms without cost."""
+    return SURFACE
+
+
+@pytest.fixture
+def surface_space(surface_text: str, tmp_path: Path) -> Path:
+    """The file of `surface_text`."""
     file = tmp_path / "surface.yaml"
-    file.write_text(SURFACE)
+    file.write_text(surface_text)
     return file

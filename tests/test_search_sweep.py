@@ -10,7 +10,7 @@ from pathlib import Path
 import optuna
 import pandas as pd
 import pytest
-from kills import finished, kill, resume, start
+from kills import finished, kill, start
 from optuna.storages.journal import JournalFileBackend
 
 from branchwise.orchestration.space import load_space
@@ -53,7 +53,10 @@ resources: {max_retries: 0}
 
 
 @pytest.mark.slow(45)
-def test_killed_search_resumes_with_same_quotas(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("ray_session")
+def test_killed_search_resumes_with_same_quotas(
+    sweep_in_process: Callable[..., tuple[int, str]], tmp_path: Path
+) -> None:
     (tmp_path / "space.yaml").write_text(TUNED)
     storage = tmp_path / "storage"
     run = storage / "tuned"
@@ -64,7 +67,8 @@ def test_killed_search_resumes_with_same_quotas(tmp_path: Path) -> None:
     assert kill("driver", process)
     process.wait()
     before = finished(run)
-    assert resume(storage, "tuned") == 0, (tmp_path / "storage.log").read_text()
+    code, output = sweep_in_process("--resume", "tuned", "--storage", storage)
+    assert code == 0, output
     after = finished(run)
     assert {name: after[name] for name in before} == before, "a finished arm ran again"
     arms = pd.read_parquet(run / "arms.parquet")
@@ -80,9 +84,12 @@ def test_killed_search_resumes_with_same_quotas(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_stopped_and_failed_arms_are_distinguished(sweep: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+@pytest.mark.usefixtures("ray_session")
+def test_stopped_and_failed_arms_are_distinguished(
+    sweep_in_process: Callable[..., tuple[int, str]], tmp_path: Path
+) -> None:
     (tmp_path / "space.yaml").write_text(STOPPED)
-    code, output = sweep("--space", tmp_path / "space.yaml", "--storage", tmp_path)
+    code, output = sweep_in_process("--space", tmp_path / "space.yaml", "--storage", tmp_path)
     assert code == 3, output
     arms = pd.read_parquet(tmp_path / "stopped/arms.parquet").set_index("arm")
     searched = arms[arms["kind"] == "search"]

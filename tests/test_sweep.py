@@ -56,11 +56,12 @@ def test_bad_arguments_exit_with_2_without_writing(
 
 
 @pytest.mark.slow
-def test_failed_and_diverged_arms_are_reported(sweep: Sweep, surface_space: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("ray_session")
+def test_failed_and_diverged_arms_are_reported(sweep_in_process: Sweep, surface_space: Path, tmp_path: Path) -> None:
     # Where `anchor` is off, block 2 crashes: four of the nine arms that train together, and then separately.
     faults = ["--set", "faults.diverge=[1]", "--set", "design.components.anchor.off={faults.crash: [2]}"]
     options = ["--set", "resources={max_retries: 0, arms_per_trial: 9}"]
-    code, output = sweep("--space", surface_space, "--storage", tmp_path / "runs", *faults, *options)
+    code, output = sweep_in_process("--space", surface_space, "--storage", tmp_path / "runs", *faults, *options)
     assert code == 3, output
     assert "9 diverged, 4 failed" in output
     run = tmp_path / "runs/surface-ablation"
@@ -137,9 +138,10 @@ def test_sweep_from_another_folder_renews_its_report_and_fills_its_run_folder(
     assert str(report / "index.html") in output
 
 
-@pytest.mark.slow(65)
+@pytest.mark.slow(55)
+@pytest.mark.usefixtures("ray_session")
 def test_interrupted_sweep_keeps_arms_and_resumes(
-    start_sweep: Callable[..., subprocess.Popen[str]], surface_space: Path, tmp_path: Path
+    start_sweep: Callable[..., subprocess.Popen[str]], sweep_in_process: Sweep, surface_space: Path, tmp_path: Path
 ) -> None:
     storage = tmp_path / "runs"
     slow = ["--set", "train.steps=10", "--set", "train.seconds_per_step=0.3", "--set", "resources.arms_per_trial=5"]
@@ -167,9 +169,8 @@ def test_interrupted_sweep_keeps_arms_and_resumes(
     output, _ = stopped.communicate(timeout=patience(200))
     assert stopped.returncode == 130, output
 
-    resumed = start_sweep(*arguments)
-    output, _ = resumed.communicate(timeout=patience(200))
-    assert resumed.returncode == 0, output
+    code, output = sweep_in_process(*arguments)
+    assert code == 0, output
     assert "27 of 27 arms done" in output
     for name, written in finished.items():
         assert (arms / name).stat().st_mtime_ns == written, f"{name} ran again"

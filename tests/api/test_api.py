@@ -215,7 +215,7 @@ def test_ray_results_are_analysed(tmp_path: Path) -> None:
         acc = next(row["acc"] for row in table if (row["ema"], row["aug"], row["seed"]) == key)
         tune.report({"acc": acc, "state": 1.0})
 
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     try:
         grid = {name: tune.grid_search([False, True]) for name in ("ema", "aug")}
         results = tune.Tuner(

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
+import time
+
+SHARED_CPUS = 2
+_of_ray: dict[str, str] = {}  # the variables that `ray.init` has set
 
 
 def patience(seconds: float = 200) -> float:
@@ -11,14 +16,39 @@ def patience(seconds: float = 200) -> float:
 
 
 def start_ray() -> None:
-    """Has this process start a Ray of two CPUs; retried where Ray times out."""
+    """Has this process start a Ray of two CPUs, unless it has one; retried where Ray times out."""
     import ray
 
+    if ray.is_initialized():
+        os.environ.update(_of_ray)
+        return
+    before = dict(os.environ)
     for last in (False, False, True):
         try:
-            ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-            return
+            ray.init(address="local", num_cpus=SHARED_CPUS, include_dashboard=False, log_to_driver=False)
+            break
         except Exception as error:
             if last or "timed out during startup" not in str(error):
                 raise
             ray.shutdown()
+    _of_ray.clear()
+    _of_ray.update({name: value for name, value in os.environ.items() if before.get(name) != value})
+
+
+def stop_ray() -> None:
+    """Ends the Ray that this process has started, if any."""
+    ray = sys.modules.get("ray")
+    if ray is not None:
+        ray.shutdown()
+
+
+def ray_is_idle(seconds: float = 20) -> bool:
+    """Whether nothing holds a CPU of Ray, at once or after a while: an actor that ends takes a moment."""
+    import ray
+
+    deadline = time.monotonic() + patience(seconds)
+    while time.monotonic() < deadline:
+        if ray.available_resources().get("CPU") == SHARED_CPUS:
+            return True
+        time.sleep(0.05)
+    return False

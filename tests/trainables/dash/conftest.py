@@ -91,11 +91,19 @@ def teacher_folder(spec: dash.Spec, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture(scope="session")
-def teacher_samples(spec: dash.Spec, teacher_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The files that the teacher's evaluation leaves for its students."""
+def teacher_evaluation(
+    spec: dash.Spec, teacher_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Mapping[str, Any], Path]:
+    """What the teacher's evaluation returns, and the folder of the files that it leaves for students."""
     folder = tmp_path_factory.mktemp("evaluation")
-    dash.evaluate_teacher(spec, teacher_folder, RecordedCalls().context(folder, evaluation_files=folder))
-    return folder
+    context = RecordedCalls().context(folder, evaluation_files=folder)
+    return dash.evaluate_teacher(spec, teacher_folder, context), folder
+
+
+@pytest.fixture(scope="session")
+def teacher_samples(teacher_evaluation: tuple[Mapping[str, Any], Path]) -> Path:
+    """The files that the teacher's evaluation leaves for its students."""
+    return teacher_evaluation[1]
 
 
 @pytest.fixture

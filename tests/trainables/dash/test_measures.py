@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -50,10 +51,15 @@ def test_samples_do_not_depend_on_batch_size(spec: dash.Spec, teacher_folder: Pa
     ],
 )
 def test_declared_comparability_matches_measured(
-    spec: dash.Spec, teacher_folder: Path, calls: Any, tmp_path: Path, patch: dict[str, Any]
+    spec: dash.Spec,
+    teacher_folder: Path,
+    teacher_evaluation: tuple[Mapping[str, Any], Path],
+    calls: Any,
+    tmp_path: Path,
+    patch: dict[str, Any],
 ) -> None:
-    changed = patched(spec, patch)
-    baseline, other = (dash.evaluate_teacher(item, teacher_folder, calls.context(tmp_path)) for item in (spec, changed))
+    changed, (baseline, _) = patched(spec, patch), teacher_evaluation
+    other = dash.evaluate_teacher(changed, teacher_folder, calls.context(tmp_path))
     is_same_key = baseline["comparability_key"] == other["comparability_key"]
     assert (dash.comparability_key(spec) == dash.comparability_key(changed)) == is_same_key
 

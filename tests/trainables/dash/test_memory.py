@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 import branchwise.trainables.dash as dash
-from branchwise.trainables import Arm, Cohort
+from branchwise.trainables import Arm, Cohort, Context, Result
 from branchwise.trainables.dash.compute.memory import AdaptiveBatcher
 from branchwise.trainables.dash.evaluation import measurement, reference_set
 from branchwise.trainables.dash.training import cohort
@@ -51,9 +52,14 @@ def test_row_larger_than_memory_is_error() -> None:
 
 
 def test_halved_batches_of_samples_and_features_give_same_values(
-    spec: dash.Spec, teacher_folder: Path, calls: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    spec: dash.Spec,
+    teacher_folder: Path,
+    teacher_evaluation: tuple[Mapping[str, Any], Path],
+    calls: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    complete = dash.evaluate_teacher(spec, teacher_folder, calls.context(tmp_path))
+    complete, _ = teacher_evaluation
     sample = measurement.sample
 
     def small_sample(*arguments: Any) -> torch.Tensor:
@@ -96,24 +102,53 @@ def short_of_memory(monkeypatch: pytest.MonkeyPatch, limit: int, after: int = 0)
     return sizes
 
 
+@pytest.fixture(scope="module")
+def three_arms(spec: dash.Spec) -> list[Arm]:
+    return [Arm(name=f"w{weight}", seed=0, spec=patched(spec, {"uncond_weight": weight})) for weight in (0.0, 0.5, 1.0)]
+
+
+@pytest.fixture(scope="module")
+def together(
+    three_arms: list[Arm], teacher_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Mapping[str, Result]:
+    """The results of the three arms in a cohort for which there is memory."""
+    results: dict[str, Result] = {}
+    context = Context(
+        rank=0,
+        world_size=1,
+        device="cpu",
+        threads=1,
+        scratch=tmp_path_factory.mktemp("together"),
+        teacher=teacher_folder,
+        report=lambda report: None,
+        save=lambda content: None,
+        load=lambda: None,
+        finish=lambda arm, result, folder: results.update({arm.name: result}),
+    )
+    dash.run_cohort(three_arms, context)
+    return results
+
+
 @pytest.mark.parametrize("after", [0, 4])
 def test_oversized_cohort_trains_in_equal_halves(
-    spec: dash.Spec, teacher_folder: Path, calls: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+    three_arms: list[Arm],
+    together: Mapping[str, Result],
+    teacher_folder: Path,
+    calls: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    after: int,
 ) -> None:
-    arms = [Arm(name=f"w{weight}", seed=0, spec=patched(spec, {"uncond_weight": weight})) for weight in (0.0, 0.5, 1.0)]
-    (tmp_path / "whole").mkdir()
-    dash.run_cohort(arms, calls.context(tmp_path / "whole", teacher_folder))
     sizes = short_of_memory(monkeypatch, limit=2, after=after)
-    halved = type(calls)()
-    stored: list[bytes] = halved.checkpoints
-    (tmp_path / "halved").mkdir()
-    context = halved.context(tmp_path / "halved", teacher_folder)
-    monkeypatch.setattr(type(halved), "stored", property(lambda self: stored[-1] if stored else None))
-    dash.run_cohort(arms, context)
+    stored: list[bytes] = calls.checkpoints
+    context = calls.context(tmp_path, teacher_folder)
+    monkeypatch.setattr(type(calls), "stored", property(lambda self: stored[-1] if stored else None))
+    dash.run_cohort(three_arms, context)
     assert sizes[:3] == [3, 2, 1]
-    for name, result in calls.results.items():
-        assert halved.results[name].values["student_sha256"] == result.values["student_sha256"]
-        assert str(halved.results[name].tables["curves"]) == str(result.tables["curves"])
+    assert calls.results.keys() == together.keys()
+    for name, result in together.items():
+        assert calls.results[name].values["student_sha256"] == result.values["student_sha256"]
+        assert str(calls.results[name].tables["curves"]) == str(result.tables["curves"])
 
 
 def test_oversized_arm_is_error(
