@@ -48,7 +48,7 @@ def ray_is_idle(seconds: float = 20) -> bool:
 
     deadline = time.monotonic() + patience(seconds)
     while time.monotonic() < deadline:
-        if ray.available_resources().get("CPU") == SHARED_CPUS:
+        if ray.available_resources().get("CPU") == SHARED_CPUS:  # type: ignore[no-untyped-call]
             return True
         time.sleep(0.05)
     return False
