@@ -6,6 +6,7 @@ import os
 import random
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import faults
@@ -39,12 +40,14 @@ resources: {arms_per_trial: 5, max_concurrent: 2}
 SEED = 7
 
 
-@pytest.mark.slow(95)
-def test_three_kills_keep_results(tmp_path: Path) -> None:
+@pytest.mark.slow(75)
+@pytest.mark.usefixtures("ray_session")
+def test_three_kills_keep_results(sweep_in_process: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
     space, storage = tmp_path / "space.yaml", tmp_path / "storage"
     space.write_text(SPACE)
-    expected = run_reference(space, tmp_path / "undisturbed")
-    _no_token_in(expected, tmp_path / "undisturbed.log")
+    code, output = sweep_in_process("--space", space, "--storage", tmp_path, "--name", "undisturbed")
+    assert code == 0, output
+    expected = tmp_path / "undisturbed"
     storage.mkdir()
     run, moments = storage / "run", random.Random(SEED)
     finished_before: dict[str, tuple[int, bytes]] = {}
@@ -68,11 +71,14 @@ def test_three_kills_keep_results(tmp_path: Path) -> None:
     finished_before.update(finished(run))
     process.wait()
     assert resume(storage, "run") == 0, (tmp_path / "storage.log").read_text()
+    for log in ("1.log", "2.log", "storage.log"):
+        _no_token_in(run, tmp_path / log)
 
     assert len(finished(run)) == 20
     assert {name: record for name, record in finished(run).items() if name in finished_before} == finished_before
     assert differences(run, expected) == []
-    assert resume(storage, "run") == 0  # no work remains
+    code, output = sweep_in_process("--resume", "run", "--storage", storage)
+    assert code == 0, output  # no work remains
     assert differences(run, expected) == []
 
 

@@ -10,7 +10,7 @@ import pytest
 
 Sweep = Callable[..., tuple[int, str]]
 
-pytestmark = [pytest.mark.slow(20), pytest.mark.usefixtures("ray_session")]
+pytestmark = [pytest.mark.slow(35), pytest.mark.usefixtures("ray_session")]
 
 
 def test_names_are_free_or_refused(sweep_in_process: Sweep, surface_space: Path, tmp_path: Path) -> None:

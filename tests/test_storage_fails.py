@@ -80,9 +80,10 @@ def test_holder_detects_unavailable_storage(small: Path, monkeypatch: pytest.Mon
         lease.check()
 
 
-@pytest.mark.slow(55)
+@pytest.mark.slow(45)
+@pytest.mark.usefixtures("ray_session")
 def test_full_disk_stops_sweep_and_resume_continues(
-    surface_space: Path, small: Path, root: Path, tmp_path: Path
+    sweep_in_process: Sweep, surface_space: Path, small: Path, root: Path, tmp_path: Path
 ) -> None:
     # The minute for which a storage may fail is cut short; the rest is the command line.
     program = (
@@ -112,6 +113,6 @@ def test_full_disk_stops_sweep_and_resume_continues(
 
     (small / "filling").unlink()
     subprocess.run(["mount", "-o", "remount,size=64m", small], check=True)
-    rerun = subprocess.run([*command, "--resume", "surface-ablation"], env=environment, capture_output=True, text=True)
-    assert rerun.returncode == 0, rerun.stdout + rerun.stderr
-    assert "27 of 27 arms done" in rerun.stdout
+    code, output = sweep_in_process("--resume", "surface-ablation", "--storage", small)
+    assert code == 0, output
+    assert "27 of 27 arms done" in output

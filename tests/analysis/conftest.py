@@ -64,7 +64,7 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
     return run_maker(tmp_path)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def full_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with everything in it and its report, shared by the tests that only read it."""
     claims = ["uncond_branch.share > 0.60", "equivalent(anchor, 10%)", "anchor.effect > 0.3"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import runpy
 import signal
 import subprocess
 import sys
@@ -144,8 +145,21 @@ SCRIPT = """
 """
 
 
-@pytest.mark.slow(70)
-def test_interrupted_and_killed_script_resumes_where_it_was(root: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def run_here(monkeypatch: pytest.MonkeyPatch, ray_session: None) -> Callable[..., None]:
+    """Runs a script as `python SCRIPT ARGUMENTS`, in this process with its Ray."""
+
+    def run(script: Path, *arguments: object) -> None:
+        monkeypatch.setattr(sys, "argv", [str(script), *map(str, arguments)])
+        runpy.run_path(str(script), run_name="__main__")
+
+    return run
+
+
+@pytest.mark.slow(60)
+def test_interrupted_and_killed_script_resumes_where_it_was(
+    root: Path, tmp_path: Path, run_here: Callable[..., None]
+) -> None:
     script = tmp_path / "ablation.py"
     script.write_text(textwrap.dedent(SCRIPT))
     environment = os.environ | {"PYTHONPATH": str(root)}
@@ -169,25 +183,23 @@ def test_interrupted_and_killed_script_resumes_where_it_was(root: Path, tmp_path
         before, finished = finished, {path.name: path.read_bytes() for path in arms.glob("*.json")}
         assert len(before) + 3 <= len(finished) < 16, output
         assert {name: finished[name] for name in before} == before
-    result = subprocess.run(
-        [sys.executable, script, tmp_path], env=environment, capture_output=True, text=True, timeout=patience(200)
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
+    run_here(script, tmp_path)
     assert {name: (arms / name).read_bytes() for name in finished} == finished
     assert len(list(arms.glob("*.json"))) == 16
 
 
-@pytest.mark.slow(40)
-def test_python_of_readme_runs(root: Path, tmp_path: Path) -> None:
+@pytest.mark.slow(15)
+def test_python_of_readme_runs(
+    root: Path,
+    tmp_path: Path,
+    run_here: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     (example,) = re.findall(r"```python\n(.*?)```", (root / "README.md").read_text(), flags=re.DOTALL)
-    result = subprocess.run(
-        [sys.executable, "-c", example],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(root)},
-        capture_output=True,
-        text=True,
-        timeout=patience(300),
-    )
-    assert result.returncode == 0, result.stderr
-    assert "points" in result.stdout
+    script = tmp_path / "example.py"
+    script.write_text(example)
+    monkeypatch.chdir(tmp_path)
+    run_here(script)
+    assert "points" in capsys.readouterr().out
     assert (tmp_path / "results/ema/report/index.html").is_file()
