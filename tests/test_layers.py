@@ -13,6 +13,7 @@ import pytest
 # file means only that file.
 ORDERS = {
     "trainables": [
+        "columns",
         "contract",
         "runtime",
         "metrics",

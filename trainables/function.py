@@ -15,7 +15,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
-from branchwise.trainables.contract import Arm, Column, Context, PlotSpec
+from branchwise.trainables.columns import Column, PlotSpec
+from branchwise.trainables.contract import Arm, Context
 from branchwise.trainables.metrics import Declared, Name, columns, curves, not_taken
 from branchwise.trainables.reporting import Reporter, Stopped
 from branchwise.trainables.runtime.artifacts import keep_artifacts

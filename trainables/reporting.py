@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from branchwise.trainables.contract import Arm, ArmStatus, Context, Result, outcome
+from branchwise.trainables.columns import outcome
+from branchwise.trainables.contract import Arm, ArmStatus, Context, Result
 from branchwise.trainables.metrics import Declared, as_number
 
 IDENTITY = ("sweep", "arm", "block", "cell", "step")  # columns of curves that no metric may be called

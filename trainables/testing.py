@@ -22,7 +22,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from branchwise.trainables.contract import OUTCOME, Arm, Context, Result, Trainable
+from branchwise.trainables.columns import OUTCOME
+from branchwise.trainables.contract import Arm, Context, Result, Trainable
 from branchwise.trainables.runtime.loading import BUILT_IN, load_trainable
 from branchwise.trainables.runtime.settings import patched, section_of
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, create_model
 
-from branchwise.trainables.contract import OUTCOME, Column, PlotSpec
+from branchwise.trainables.columns import OUTCOME, Column, PlotSpec
 from branchwise.trainables.function import Options
 from branchwise.trainables.metrics import columns, curves
 from branchwise.trainables.runtime.loading import DEFAULTS

@@ -21,7 +21,7 @@ from branchwise.analysis.statistics.baseline_comparison import (
     standings,
     too_short,
 )
-from branchwise.analysis.statistics.claims.settling import Judged, judge_family, settle_together
+from branchwise.analysis.statistics.claims.settling import FamilyResult, judge_family, settle_together
 from branchwise.analysis.statistics.claims.verdicts import Verdict, judge, seeds_note
 from branchwise.analysis.statistics.diagnostics import notes
 from branchwise.analysis.statistics.diagnostics.agreement import Agreement, agreement, warnings
@@ -82,10 +82,10 @@ def analyse(run: Run) -> Findings:
     """
     declared = claims_of(run)
     if run.has_looks:
-        judged, looks = at_looks(interim_of(run))
-        return _findings(run.up_to(looks.blocks[-1]) if looks.blocks else run, judged, declared.unread, looks)
-    (judged,) = judge_family([(observations_of(run), declared.claims)], run.lineage.tested_components)
-    return _findings(run, judged, declared.unread)
+        family, looks = at_looks(interim_of(run))
+        return _findings(run.up_to(looks.blocks[-1]) if looks.blocks else run, family, declared.unread, looks)
+    (family,) = judge_family([(observations_of(run), declared.claims)], run.lineage.tested_components)
+    return _findings(run, family, declared.unread)
 
 
 def analyse_run(run: Run) -> list[Findings]:
@@ -98,16 +98,16 @@ def analyse_run(run: Run) -> list[Findings]:
     if not run.outline.across:
         return [analyse(part) for part in of_parts]
     declared = [claims_of(part) for part in of_parts]
-    family = judge_family([(observations_of(part), of.claims) for part, of in zip(of_parts, declared, strict=True)])
-    return [_findings(part, judged, of.unread) for part, judged, of in zip(of_parts, family, declared, strict=True)]
+    together = judge_family([(observations_of(part), of.claims) for part, of in zip(of_parts, declared, strict=True)])
+    return [_findings(part, family, of.unread) for part, family, of in zip(of_parts, together, declared, strict=True)]
 
 
-def _findings(run: Run, judged: Judged, unread: Sequence[str], looks: InterimResults | None = None) -> Findings:
+def _findings(run: Run, family: FamilyResult, unread: Sequence[str], looks: InterimResults | None = None) -> Findings:
     """The findings of a part of a run after the tests of its claims: diagnostics, and the plan of the next run."""
     lineage, observed = run.lineage, observations_of(run)
-    judged = with_decisions(lineage, judged)
-    outcomes, raws = judged.outcomes, tuple(judged.evidence.raws)
-    results, headline, claims = observed.results, outcomes[0], [verdict.claim for verdict in judged.verdicts]
+    family = with_decisions(lineage, family)
+    outcomes, raws = family.outcomes, tuple(family.evidence.raws)
+    results, headline, claims = observed.results, outcomes[0], [verdict.claim for verdict in family.verdicts]
     variance, agreeing = components_of_variance(headline, results), agreement(headline, results)
     along, claims_modified = budgets(observed), run.claims_modified(claims)
     data_sets = len(run.outline.across.levels) if run.outline.across else 1
@@ -116,7 +116,7 @@ def _findings(run: Run, judged: Judged, unread: Sequence[str], looks: InterimRes
         warnings=(*(() if looks else notes.unfinished(run.unfinished)), *notes.idle(observed)),
         outcomes=outcomes,
         raws=raws,
-        verdicts=exploratory(judged.verdicts) if lineage.grew else judged.verdicts,
+        verdicts=exploratory(family.verdicts) if lineage.grew else family.verdicts,
         claims_modified=claims_modified,
         standings=standings(results, run.outline.baselines, headline),
         noninferior_cells=noninferior_cells(run.outline.planned, headline),
@@ -132,8 +132,8 @@ def _findings(run: Run, judged: Judged, unread: Sequence[str], looks: InterimRes
             *_notes_on_run(run, lineage, claims_modified, looks, pairing_notes(results, headline)),
             *unread,
             *_notes_on_arms(run, headline),
-            *judged.evidence.notes,
-            *([] if looks or lineage.grew else seeds_note(judged.verdicts)),
+            *family.evidence.notes,
+            *([] if looks or lineage.grew else seeds_note(family.verdicts)),
             *too_short(results, headline, along),
             *flags(headline, variance, notes.cells_without_runs(observed)),
             *warnings(agreeing, run.inference.alpha),

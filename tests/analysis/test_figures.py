@@ -34,7 +34,7 @@ from branchwise.analysis.report.plots.palette import cell_colour, cell_title, in
 from branchwise.analysis.report.plots.samples import Grid, read_grid, sample_rows
 from branchwise.analysis.statistics.findings import analyse
 from branchwise.analysis.statistics.model import Estimate
-from branchwise.trainables.contract import Column
+from branchwise.trainables.columns import Column
 
 BRANCH = Factor(name="branch", label="Second branch")
 DOSE = Factor(name="dose", levels=("none", "low", "paper"), reference="none", full="paper", doses=(0.0, 0.03, 0.1),

@@ -16,12 +16,13 @@ from typing import Any
 
 import yaml
 
+from branchwise.trainables.columns import Column, PlotSpec
 from branchwise.trainables.command.arguments import filled, filled_arguments, placeholders
 from branchwise.trainables.command.numbers import Printed, SlowPatternError
 from branchwise.trainables.command.output import Output, last_lines, missing_file
 from branchwise.trainables.command.process import run_program
 from branchwise.trainables.command.settings import Command, flat, spec_model
-from branchwise.trainables.contract import Arm, Column, Context, PlotSpec
+from branchwise.trainables.contract import Arm, Context
 from branchwise.trainables.metrics import Declared, columns, curves
 from branchwise.trainables.reporting import Reporter, Stopped
 from branchwise.trainables.runtime.artifacts import keep_artifacts

@@ -15,7 +15,8 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from branchwise.trainables.contract import GO_TOGETHER, LOSS_CURVES, OUTCOME, Trainable
+from branchwise.trainables.columns import LOSS_CURVES, OUTCOME
+from branchwise.trainables.contract import GO_TOGETHER, Trainable
 from branchwise.trainables.runtime import session
 from branchwise.trainables.runtime.settings import section_of
 

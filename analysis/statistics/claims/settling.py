@@ -21,7 +21,7 @@ Settled = tuple[tuple[Verdict, ...], tuple[ScaleResult, ...]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judged:
+class FamilyResult:
     """What was tested, and what that gave.
 
     Attributes:
@@ -37,7 +37,7 @@ class Judged:
 
 def judge_family(
     parts: Sequence[tuple[Observations, Sequence[Claim]]], already_tested: Collection[str] = ()
-) -> list[Judged]:
+) -> list[FamilyResult]:
     """Estimate the effects on each data set, and test claims and effects of all of them as one family.
 
     Args:
@@ -50,7 +50,7 @@ def judge_family(
         for evidence, (observed, claims) in zip(evidences, parts, strict=True)
     ]
     return [
-        Judged(evidence=evidence, verdicts=verdicts, outcomes=outcomes)
+        FamilyResult(evidence=evidence, verdicts=verdicts, outcomes=outcomes)
         for evidence, (verdicts, outcomes) in zip(
             evidences, settle_together(tested, parts[0][0].unfinished, already_tested), strict=True
         )

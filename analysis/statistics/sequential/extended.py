@@ -10,20 +10,20 @@ from typing import Any
 from branchwise.analysis.declared.inference import Inference
 from branchwise.analysis.records.lineage import Decision, Lineage
 from branchwise.analysis.statistics.attribution import ComponentRow
-from branchwise.analysis.statistics.claims.settling import Judged
+from branchwise.analysis.statistics.claims.settling import FamilyResult
 from branchwise.analysis.statistics.claims.verdicts import Verdict
 from branchwise.analysis.statistics.sequential.boundaries import error_of
 
 MIN_BLOCKS = 3  # below, the levels of a second look are not computed
 
 
-def with_decisions(lineage: Lineage, judged: Judged) -> Judged:
+def with_decisions(lineage: Lineage, family: FamilyResult) -> FamilyResult:
     """What was tested before the run grew at its p-value of then, or a larger one: growing never lowers it."""
     before = lineage.decided
     claims = {item.hypothesis: item for item in before if not item.component}
     effects = {(entry.outcome, entry.component): entry for entry in before if entry.component}
     verdicts = []
-    for verdict in judged.verdicts:
+    for verdict in family.verdicts:
         result = verdict
         if old := claims.get(verdict.claim.canonical):
             test = replace(verdict.test, p_holm=_stricter(old.p_holm, verdict.test.p_holm))
@@ -31,10 +31,10 @@ def with_decisions(lineage: Lineage, judged: Judged) -> Judged:
             result = replace(verdict, test=test, reason=reason)
         verdicts.append(result)
     outcomes = []
-    for scale in judged.outcomes:
+    for scale in family.outcomes:
         rows = tuple(_decided_row(row, effects.get((scale.outcome.name, row.component))) for row in scale.rows)
         outcomes.append(replace(scale, rows=rows))
-    return replace(judged, verdicts=tuple(verdicts), outcomes=tuple(outcomes))
+    return replace(family, verdicts=tuple(verdicts), outcomes=tuple(outcomes))
 
 
 def _decided_row(row: ComponentRow, old: Decision | None) -> ComponentRow:

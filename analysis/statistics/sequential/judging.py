@@ -19,7 +19,7 @@ from branchwise.analysis.declared.factors import Grid
 from branchwise.analysis.declared.looks import Looks
 from branchwise.analysis.records.observations import Interim, Look
 from branchwise.analysis.statistics.attribution import ScaleResult
-from branchwise.analysis.statistics.claims.settling import Judged, settle
+from branchwise.analysis.statistics.claims.settling import FamilyResult, settle
 from branchwise.analysis.statistics.claims.testing import widened, widened_test
 from branchwise.analysis.statistics.claims.verdicts import Verdict, judge
 from branchwise.analysis.statistics.estimation import Evidence, estimate
@@ -141,7 +141,7 @@ class _Tested:
         return [*(verdict.test.p_holm for verdict in self.verdicts), *rows]
 
 
-def at_looks(interim: Interim) -> tuple[Judged, InterimResults]:
+def at_looks(interim: Interim) -> tuple[FamilyResult, InterimResults]:
     """Test a run at its looks, up to that which ends it.
 
     Returns:
@@ -184,7 +184,7 @@ def at_looks(interim: Interim) -> tuple[Judged, InterimResults]:
         level=table.level(blocks[-1], alpha) if blocks else nan,
     )
     verdicts = _with_reasons(settled.verdicts, results)
-    return Judged(evidence=evidence, verdicts=verdicts, outcomes=settled.outcomes), results
+    return FamilyResult(evidence=evidence, verdicts=verdicts, outcomes=settled.outcomes), results
 
 
 def _with_reasons(verdicts: Sequence[Verdict], results: InterimResults) -> tuple[Verdict, ...]:

@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from branchwise.trainables.contract import Context, under
+from branchwise.trainables.columns import under
+from branchwise.trainables.contract import Context
 from branchwise.trainables.dash.compute import modes
 from branchwise.trainables.dash.compute.progress import Progress
 from branchwise.trainables.dash.data import datasets
