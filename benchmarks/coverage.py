@@ -233,7 +233,7 @@ def outcomes(task: tuple[str, int, bool, int]) -> float:
     for sweep in range(n):
         rng = np.random.default_rng([5, list(ERRORS).index(errors), blocks, gate, sweep])
         shared = ERRORS[errors](rng, blocks, 8)
-        p: dict[object, float] = {}
+        p: dict[tuple[int, int], float] = {}
         for outcome in range(3):
             y = sqrt(0.5) * (shared + ERRORS[errors](rng, blocks, 8)) + rng.normal(0, BLOCK_SD, (blocks, 1))
             y = y + (effect * _on(8) if outcome == 0 else 0.0)

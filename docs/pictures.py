@@ -28,7 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=ROOT / "docs/images", help="where the pictures go")
     args = parser.parse_args(argv)
 
-    from branchwise.analysis.records.folder import RunFolderError, load_run, parts
+    from branchwise.analysis.records.damage import RunFolderError
+    from branchwise.analysis.records.folder import load_run, parts
     from branchwise.analysis.report.figures import dark, outlined
     from branchwise.analysis.report.plots.attribution import attribution_bars
     from branchwise.analysis.report.plots.board import verdict_board

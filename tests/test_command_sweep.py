@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import textwrap
 import time
 from collections.abc import Callable
@@ -101,7 +102,7 @@ def wait_for(condition: Callable[[], object], seconds: float) -> None:
 
 
 def test_killed_driver_and_script_leave_clean_state(
-    write: Callable[..., Path], start_sweep: Callable[..., object], sweep: Sweep, tmp_path: Path
+    write: Callable[..., Path], start_sweep: Callable[..., subprocess.Popen[str]], sweep: Sweep, tmp_path: Path
 ) -> None:
     mark = f"mark-{os.getpid()}-{time.time_ns()}"
     space, storage = write(f"--wait, '0.5', --mark, {mark}"), tmp_path / "runs"
@@ -119,8 +120,8 @@ def test_killed_driver_and_script_leave_clean_state(
     for script in alive(mark, "train.py")[:1]:
         os.kill(script, signal.SIGKILL)
     wait_for(lambda: any(starts == 2 for _, starts in states()), 120)
-    driver.kill()  # type: ignore[attr-defined]
-    driver.wait()  # type: ignore[attr-defined]
+    driver.kill()
+    driver.wait()
     finished = {file.name: file.read_bytes() for file in arms.glob("*.json")}
     wait_for(lambda: not alive(mark), 60)
     code, output = sweep("--resume", "scripts", "--storage", storage, "--progress", "json")
@@ -147,8 +148,12 @@ def test_failed_arm_is_named_with_its_output(write: Callable[..., Path], sweep: 
     assert code == 3, output
     table = pd.read_parquet(tmp_path / "runs/scripts/arms.parquet").set_index("arm")
     assert (table["status"] == "done").sum() == 3
-    assert table.loc["base-b0", "error"].endswith(
-        'exit code 1; it said: {"step": 9, "accuracy": 0.45045} | {"step": 10, "accuracy": 0.5005} | out of data'
+    assert (
+        table["error"]
+        .loc["base-b0"]
+        .endswith(
+            'exit code 1; it said: {"step": 9, "accuracy": 0.45045} | {"step": 10, "accuracy": 0.5005} | out of data'
+        )
     )
     logs = tmp_path / "runs/scripts/logs"
     assert "out of data" in (logs / "base-b0.txt").read_text()
@@ -169,7 +174,7 @@ def test_search_stops_scripts_at_rungs_and_finds_better_setting(
     assert "stopped" in set(searched["status"])
     done = searched[searched["status"] == "done"]
     best = table[table["cell"] == "best"]["hp.lr"].iloc[0]
-    assert best == done.loc[done["value"].idxmax(), "hp.lr"]  # more is better
+    assert best == done["hp.lr"].iloc[done["value"].argmax()]  # more is better
 
 
 def test_function_next_to_space_runs_from_any_folder(sweep: Sweep, tmp_path: Path) -> None:
@@ -193,7 +198,7 @@ def test_function_next_to_space_runs_from_any_folder(sweep: Sweep, tmp_path: Pat
 
 
 def test_sigterm_stops_sweep_while_storing_large_files(
-    write: Callable[..., Path], start_sweep: Callable[..., object], sweep: Sweep, tmp_path: Path
+    write: Callable[..., Path], start_sweep: Callable[..., subprocess.Popen[str]], sweep: Sweep, tmp_path: Path
 ) -> None:
     space, storage = write(), tmp_path / "runs"
     large = '\nwith open("model.bin", "wb") as model:\n    model.write(os.urandom(400 << 20))\n'
@@ -201,9 +206,9 @@ def test_sigterm_stops_sweep_while_storing_large_files(
     driver = start_sweep("--space", space, "--storage", storage)
     students = storage / "scripts/students"
     wait_for(lambda: list(students.glob(".*.tmp")), 240)
-    driver.terminate()  # type: ignore[attr-defined]
-    output, _ = driver.communicate(timeout=120)  # type: ignore[attr-defined]
-    assert driver.returncode == 130, output  # type: ignore[attr-defined]
+    driver.terminate()
+    output, _ = driver.communicate(timeout=120)
+    assert driver.returncode == 130, output
     assert "Finished arms are kept" in output
     assert not list(students.glob(".*.tmp"))
     code, output = sweep("--resume", "scripts", "--storage", storage)

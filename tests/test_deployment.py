@@ -116,7 +116,9 @@ def test_containers_drop_capabilities(compose: dict[str, Any]) -> None:
 def test_hashed_requirements_are_tested_versions(root: Path) -> None:
     locked = {}
     for entry in re.split(r"\n(?=\S)", (root / "requirements.lock").read_text().strip()):
-        name, version = re.match(r"([\w.-]+)==([^ ;\\]+)", entry).groups()
+        match = re.match(r"([\w.-]+)==([^ ;\\]+)", entry)
+        assert match is not None, entry
+        name, version = match.groups()
         locked[canonicalize_name(name)] = version
         assert re.search(r"--hash=sha256:[0-9a-f]{64}", entry), f"{name} has no hash"
     pins = dict(line.split("==") for line in (root / "constraints.txt").read_text().split())
@@ -233,7 +235,7 @@ def test_start_or_resume_starts_then_resumes(docker: Path, surface_space: Path, 
     environment.pop("RAY_ADDRESS", None)
 
     def call() -> subprocess.CompletedProcess[str]:
-        command = [docker / "start_or_resume.sh", "again", surface_space, "--storage", tmp_path / "runs"]
+        command = [str(docker / "start_or_resume.sh"), "again", str(surface_space), "--storage", str(tmp_path / "runs")]
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=patience(200))
 
     first = call()
@@ -248,7 +250,7 @@ def test_start_or_resume_starts_then_resumes(docker: Path, surface_space: Path, 
 def test_unreachable_storage_is_not_empty(docker: Path, surface_space: Path, tmp_path: Path) -> None:
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": ""}
     (tmp_path / "runs").write_text("a file, where the folder of the storage was mounted")
-    command = [docker / "start_or_resume.sh", "again", surface_space, "--storage", tmp_path / "runs"]
+    command = [str(docker / "start_or_resume.sh"), "again", str(surface_space), "--storage", str(tmp_path / "runs")]
     called = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=patience(200))
     assert called.returncode == 2
     assert f"--storage {tmp_path / 'runs'}: " in called.stderr, "the outage is told"
@@ -269,7 +271,8 @@ def test_grafana_names_only_metrics_that_exist(docker: Path) -> None:
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="a machine without a network takes unshare")
 def test_sweep_without_any_network(root: Path, surface_space: Path, tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": "", "WANDB_MODE": "offline"}
-    command = [sys.executable, root / "platform/run_sweep.py", "--space", surface_space, "--storage", tmp_path / "runs"]
+    command = [sys.executable, str(root / "platform/run_sweep.py"), "--space", str(surface_space)]
+    command += ["--storage", str(tmp_path / "runs")]
     isolated = ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
     if subprocess.run([*isolated, "true"], capture_output=True).returncode:
         pytest.skip("cutting off the network takes root")

@@ -9,9 +9,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import pytest
 from kills import ARM_REPORTS, ROOT, Moment, finished, kill, resume, start, wait_for
@@ -213,7 +214,7 @@ def test_interrupt_at_start_prints_message(storage: Path, tmp_path: Path, module
     ],
 )
 def test_unwritable_folders_are_refused_at_start(storage: Path, environment: dict[str, str], named: str) -> None:
-    ran = _run(storage, **environment)
+    ran = _run(storage, environment)
     assert ran.returncode == 2, ran.stderr
     assert named in ran.stderr
     assert "resume" not in ran.stderr
@@ -229,13 +230,15 @@ def test_full_stdout_is_refused_at_start(storage: Path) -> None:
     assert not storage.exists()
 
 
-def _run(storage: Path, stdout: object = subprocess.PIPE, **environment: str) -> subprocess.CompletedProcess[str]:
+def _run(
+    storage: Path, environment: Mapping[str, str] = {}, stdout: int | IO[str] = subprocess.PIPE
+) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(ROOT / "platform/run_sweep.py"), "--space", str(storage.with_name("space.yaml"))]
     return subprocess.run(
         [*command, "--storage", str(storage)],
-        stdout=stdout,  # type: ignore[call-overload]
+        stdout=stdout,
         stderr=subprocess.PIPE,
         text=True,
-        env=os.environ | environment,
+        env={**os.environ, **environment},
         timeout=patience(200),
     )

@@ -25,7 +25,8 @@ def test_trainable_of_docs_runs(root: Path, tmp_path: Path) -> None:
     module = module.replace("    for arm in arms:\n", "    assert open('space.yaml').read()\n    for arm in arms:\n")
     (package / "my_module.py").write_text(module)
     (tmp_path / "space.yaml").write_text(space)
-    command = [sys.executable, root / "platform/run_sweep.py", "--space", "space.yaml", "--storage", tmp_path / "runs"]
+    command = [sys.executable, str(root / "platform/run_sweep.py")]
+    command += ["--space", "space.yaml", "--storage", str(tmp_path / "runs")]
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
     result = subprocess.run(
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=patience(200)

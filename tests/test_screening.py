@@ -6,6 +6,7 @@ import copy
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import numpy as np
@@ -243,16 +244,17 @@ def verdicts(findings: Findings) -> dict[str, str]:
 
 def test_follow_up_refusals(storage: Storage, screened: Path, tmp_path: Path) -> None:
     name = screened.name
-    for arguments, expected in [
+    refusals: list[tuple[tuple[Any, ...], str]] = [
         (("absent",), "no such run"),
         ((name, ["c1", "cx"]), "cx is no component"),
         ((name, [f"c{i}" for i in range(1, 7)]), "at most 5"),
         ((name, ["c1", "c1"]), "different"),
         ((name, ["c1"], "full", ["design.first_seed=2"]), "used seed 2; a follow-up takes fresh ones, from 5 on"),
         ((name, ["c1"], "full", ["design.components.c99={off: {parts.x11: false}}"]), "c99: not screened"),
-    ]:
+    ]
+    for arguments, expected in refusals:
         with pytest.raises(UserError, match=expected):
-            follow_up_space(storage, *arguments)  # type: ignore[arg-type]
+            follow_up_space(storage, *arguments)
     short = carry_out(space_of(), storage_at(tmp_path), lose=["full-b0"])
     with pytest.raises(UserError, match="1 of its arms are missing; resume it first"):
         follow_up_space(storage_at(tmp_path), short.name)

@@ -101,7 +101,7 @@ def test_stopped_and_failed_arms_are_distinguished(
     assert stopped["rung_value"].notna().all()
     confirmed = arms[arms["kind"] == "confirm"]
     assert set(confirmed.loc[confirmed["seed"] == 1001, "status"]) == {"failed"}, "told to crash on this seed"
-    assert "told to crash" in confirmed.loc["best-b1", "error"]
+    assert "told to crash" in confirmed["error"].loc["best-b1"]
     assert "stopped at a rung" in output
     assert f"Ablate its best settings: branchwise run {tmp_path}/stopped/best.yaml" in output
     best = load_space(tmp_path / "stopped/best.yaml")

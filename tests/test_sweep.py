@@ -66,8 +66,8 @@ def test_failed_and_diverged_arms_are_reported(sweep_in_process: Sweep, surface_
     assert "9 diverged, 4 failed" in output
     run = tmp_path / "runs/surface-ablation"
     arms = pd.read_parquet(run / "arms.parquet").set_index("block")
-    assert set(arms.loc[0, "status"]) == {"done"}
-    assert set(arms.loc[1, "status"]) == {"diverged"}
+    assert set(arms.loc[[0], "status"]) == {"done"}
+    assert set(arms.loc[[1], "status"]) == {"diverged"}
     block = arms.loc[2]
     assert (block["status"] == "failed").sum() == 4
     assert block.loc[block["status"] == "done", "component.anchor"].fillna(True).all()

@@ -70,10 +70,10 @@ def test_sweep_killed_in_second_teacher_resumes(tmp_path: Path) -> None:
 
     arms = pd.read_parquet(storage / "taught/arms.parquet")
     assert len(arms) == 12
-    for row in arms.itertuples():
-        steps = 2 if row.cell in ("full", "short_teacher") else 300
-        assert details[row.teacher]["steps"] == steps
-        assert row.teacher_value == pytest.approx(19.0 * (1 + 1 / steps))
+    for row in arms.to_dict("records"):
+        steps = 2 if row["cell"] in ("full", "short_teacher") else 300
+        assert details[row["teacher"]]["steps"] == steps
+        assert row["teacher_value"] == pytest.approx(19.0 * (1 + 1 / steps))
     manifest = json.loads((storage / "taught/manifest.json").read_text())
     assert [teacher["cells"] for teacher in manifest["teachers"]] == [["full", "short_teacher"], ["anchor", "base"]]
     report = json.loads((storage / "taught/report/ablation.json").read_text())
@@ -108,11 +108,15 @@ def test_students_of_dash_learn_from_teacher_of_their_cell(sweep: Sweep, tmp_pat
     code, output = sweep("--space", space, "--storage", storage)
     assert code == 0, output
     arms = pd.read_parquet(storage / "two-teachers/arms.parquet")
-    trained = arms.groupby("cell").agg({"teacher": "unique", "teacher_value": "unique"})
-    assert trained.loc["full", "teacher"] != trained.loc["base", "teacher"]
-    assert trained.loc["full", "teacher_value"] != trained.loc["base", "teacher_value"]
+    trained = {}
+    for cell in ("full", "base"):
+        rows = arms[arms["cell"] == cell]
+        (key,), (value,) = rows["teacher"].unique(), rows["teacher_value"].unique()
+        trained[cell] = key, value
+    assert trained["full"][0] != trained["base"][0]
+    assert trained["full"][1] != trained["base"][1]
     for cell, steps in (("full", 40), ("base", 4)):
-        (key,), (value,) = trained.loc[cell]
+        key, value = trained[cell]
         created = json.loads((storage / "teachers" / key / "teacher.json").read_text())
         assert created["teacher"]["steps"] == steps
         (evaluated,) = (storage / "teachers" / key / "evaluations").glob("*.json")

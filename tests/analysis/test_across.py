@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import product
 from math import nan
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -112,9 +113,9 @@ def test_runs_are_combined_by_component(runs: list[Path], capsys: pytest.Capture
     ],
 )
 def test_effects_of_other_kinds_are_refused(
-    change: dict[str, str], excerpt: str, runs: list[Path], tmp_path: Path
+    change: dict[str, Any], excerpt: str, runs: list[Path], tmp_path: Path
 ) -> None:
-    other = run_from_table(table(9, 0.2), replace(OPTIONS, **change), tmp_path / "other")  # type: ignore[arg-type]
+    other = run_from_table(table(9, 0.2), replace(OPTIONS, **change), tmp_path / "other")
     with pytest.raises(bw.InputError, match=excerpt):
         bw.across([*runs, other])
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from mirror import both, swap
 
+from branchwise.analysis.declared.outcomes import Better
 from branchwise.analysis.report.claims import claims_table
 from branchwise.analysis.report.figures import style
 from branchwise.analysis.report.headlines import answers
@@ -35,9 +36,9 @@ def test_reports_are_mirrored(make_run: Callable[..., Path]) -> None:
 
 
 @pytest.mark.parametrize(("better", "expected"), [("lower", 2.0), ("higher", 3.0)])
-def test_best_setting_of_curve_has_best_mean(better: str, expected: float) -> None:
+def test_best_setting_of_curve_has_best_mean(better: Better, expected: float) -> None:
     points = {x: Estimate(value=value) for x, value in ((1.0, 0.5), (2.0, 0.2), (3.0, 0.9))}
-    curve = Curve(others="", metric="m", x=(1, 2, 3), cells={"full": points}, teacher={}, better=better)  # type: ignore[arg-type]
+    curve = Curve(others="", metric="m", x=(1, 2, 3), cells={"full": points}, teacher={}, better=better)
     result = curve.best("full")
     assert result is not None
     assert result[0] == expected

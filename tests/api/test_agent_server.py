@@ -9,10 +9,13 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from patience import patience
+
+if TYPE_CHECKING:
+    from mcp.types import CallToolResult
 
 SPACE = """\
 name: agent
@@ -25,6 +28,14 @@ design:
   blocks: 4
   claims: [uncond_branch.shapley > 0]
 """
+
+
+def text_of(result: CallToolResult) -> str:
+    if not result.content:
+        return ""
+    content = result.content[0]
+    assert content.type == "text"
+    return content.text
 
 
 async def session(root: Path, folder: Path, calls: list[tuple[str, dict[str, Any]]]) -> tuple[list[str], list[Any]]:
@@ -41,13 +52,13 @@ async def session(root: Path, folder: Path, calls: list[tuple[str, dict[str, Any
         names = [tool.name for tool in (await client.list_tools()).tools]
         for name, arguments in calls:
             result = await client.call_tool(name, arguments)
-            text = result.content[0].text if result.content else ""  # type: ignore[union-attr]
+            text = text_of(result)
             results.append(text if result.is_error else json.loads(text))
             deadline = time.monotonic() + patience(120)
             while name == "start" and results[-1]["started"] is not False:
                 assert time.monotonic() < deadline, Path(results[-1]["log"]).read_text()
                 state = await client.call_tool("status", {"name": results[-1]["name"]})
-                if not state.is_error and json.loads(state.content[0].text)["state"] == "finished":  # type: ignore[union-attr]
+                if not state.is_error and json.loads(text_of(state))["state"] == "finished":
                     break
                 await asyncio.sleep(0.5)
     return names, results

@@ -100,7 +100,7 @@ def test_kinds_of_knobs(tmp_path: Path) -> None:
     design = space.design
     assert isinstance(design, Search)
     (study,) = open_studies(space, run)
-    chosen = [study.settings(study.ask()) for _ in range(60)]  # type: ignore[arg-type]
+    chosen = [study.settings(study.ask()) for _ in range(60)]
     for name, (_, allowed) in KNOBS.items():
         values = [space.method.patched(settings).settings for settings in chosen]
         assert all(allowed(getattr(value, name)) for value in values), name

@@ -6,6 +6,8 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,10 @@ def test_metrics_port_and_folder_tell_how_fast_and_how_far(job: Any) -> None:
     assert re.search(r"left +about \d+ s", message)
 
 
+def contains_all(expected_texts: Sequence[str], text: str) -> bool:
+    return all(expected in text for expected in expected_texts)
+
+
 @needs_chromium
 def test_dashboard_shows_job_train_runs_and_actors(job: Any, tmp_path: Path) -> None:
     # The runs of Ray Train have no page in Ray 2.60's dashboard, only an address.
@@ -65,11 +71,8 @@ def test_dashboard_shows_job_train_runs_and_actors(job: Any, tmp_path: Path) -> 
         "train": ("/api/train/v2/runs/v1", ("submitted-t0000-", "submitted-t0001-", "RUNNING")),
     }
     out = Path(os.environ.get("BRANCHWISE_SCREENSHOTS", tmp_path))
-    requested = {
-        name: (
-            f"{job.cluster.dashboard}{page}",
-            lambda text, expected_texts=expected_texts: all(expected in text for expected in expected_texts),
-        )
+    requested: dict[str, tuple[str, Callable[[str], bool]]] = {
+        name: (f"{job.cluster.dashboard}{page}", partial(contains_all, expected_texts))
         for name, (page, expected_texts) in pages.items()
     }
     texts = photograph(job.cluster.environment["RAY_AUTH_TOKEN"], requested, out, seconds=60)

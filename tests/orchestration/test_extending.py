@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from branchwise.orchestration.designs.ablation import Ablation
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.limits import Limits, Meter, Spent, passed
 from branchwise.orchestration.planning.extending import Extension, parse_added, plan_extended
@@ -63,9 +64,16 @@ def test_extension_runs_new_blocks_only(done: Plan, storage: Storage) -> None:
     stored, before = records(plan.run), records(done.run)
     assert stored.keys() == before.keys()
     for name, record in stored.items():
+        original = before[name]
         assert record is not None
-        assert record["values"] == before[name]["values"]  # type: ignore[index]
+        assert original is not None
+        assert record["values"] == original["values"]
         assert record["reused_from"] == "first"
+
+
+def claims_of(plan: Plan) -> tuple[str, ...]:
+    assert isinstance(plan.space.design, Ablation)
+    return plan.space.design.claims
 
 
 def test_confirmation_uses_only_fresh_seeds(done: Plan, storage: Storage) -> None:
@@ -73,7 +81,7 @@ def test_confirmation_uses_only_fresh_seeds(done: Plan, storage: Storage) -> Non
     assert plan.extends == {"run": "first", "confirmation": True, "earlier": [], "blocks": 5, "first_seed": 3}
     assert not plan.reused
     assert sorted({arm.seed for arm in plan.arms}) == [3, 4]
-    assert plan.space.design.claims == done.space.design.claims  # type: ignore[attr-defined]
+    assert claims_of(plan) == claims_of(done)
 
 
 def begin(plan: Plan, status: str = "finished") -> None:
@@ -143,7 +151,7 @@ def test_new_component_keeps_cells_that_ran(done: Plan, storage: Storage) -> Non
     plan = plan_extended(storage, added, None)
     assert len(plan.arms) == 3 * 17
     assert len(plan.reused) == 27
-    assert plan.space.design.claims == ("warm.shapley > 0",)  # type: ignore[attr-defined]
+    assert claims_of(plan) == ("warm.shapley > 0",)
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,8 @@ def test_tensorboard_reads_sweep_logs(run: RunFolder) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     assert tell(run) == ""
-    events = EventAccumulator(str(run.files.local / "tensorboard/full-b0"))  # type: ignore[operator]
+    assert run.files.local is not None
+    events = EventAccumulator(str(run.files.local / "tensorboard/full-b0"))
     events.Reload()
     assert set(events.Tags()["scalars"]) == {"curves/loss", "values/value"}
     assert [(e.step, e.value) for e in events.Scalars("curves/loss")] == [(0, 1.0), (1, 0.5), (2, pytest.approx(1 / 3))]

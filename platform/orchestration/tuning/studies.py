@@ -92,7 +92,7 @@ class OpenStudy:
                 chosen[key] = _value(_suggest(trial, key, knob), knob)
         return trial
 
-    def settings(self, trial: FrozenTrial) -> dict[str, Any]:
+    def settings(self, trial: FrozenTrial | optuna.Trial) -> dict[str, Any]:
         """The settings that a suggestion's parameters stand for."""
         return {key: _value(value, self.search.knobs[key]) for key, value in trial.params.items()}
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from recorded_calls import RecordedCalls
 
 import branchwise.trainables.dash as dash
-from branchwise.trainables import Arm, Context, Result
 
 TINY = {
     "teacher": {
@@ -29,43 +28,6 @@ TINY = {
 def _seeded() -> None:
     """What a test draws does not depend on the tests before it."""
     torch.manual_seed(0)
-
-
-@dataclass
-class RecordedCalls:
-    """The calls of a context, and the checkpoint that `load` returns."""
-
-    reports: list[Mapping[str, Any]] = field(default_factory=list)
-    checkpoints: list[bytes] = field(default_factory=list)
-    results: dict[str, Result] = field(default_factory=dict)
-    folders: dict[str, Path | None] = field(default_factory=dict)
-    stored: bytes | None = None
-
-    def finish(self, arm: Arm, result: Result, folder: Path | None) -> None:
-        self.results[arm.name] = result
-        self.folders[arm.name] = folder
-
-    def context(
-        self,
-        scratch: Path,
-        teacher: Path | None = None,
-        evaluation: Mapping[str, Any] | None = None,
-        evaluation_files: Path | None = None,
-    ) -> Context:
-        return Context(
-            rank=0,
-            world_size=1,
-            device="cpu",
-            threads=1,
-            scratch=scratch,
-            teacher=teacher,
-            evaluation=evaluation or {},
-            evaluation_files=evaluation_files,
-            report=self.reports.append,
-            save=self.checkpoints.append,
-            load=lambda: self.stored,
-            finish=self.finish,
-        )
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from recorded_calls import RecordedCalls
 
 import branchwise.trainables.dash as dash
 from branchwise.trainables import Arm
@@ -18,12 +19,12 @@ NOT_VALUES = {"steps", "train_seconds", "eval_seconds", "sample_seconds", "sampl
 @pytest.mark.slow
 @pytest.mark.parametrize("patch", [{}, {"objective": "single_head"}])
 def test_same_settings_reproduce_training_numbers(
-    spec: dash.Spec, teacher_folder: Path, calls: Any, tmp_path: Path, patch: dict[str, Any]
+    spec: dash.Spec, teacher_folder: Path, calls: RecordedCalls, tmp_path: Path, patch: dict[str, Any]
 ) -> None:
     arm = Arm(name="one", seed=3, spec=patched(spec, patch), patch=patch)
     context = calls.context(tmp_path, teacher_folder)
     dash.run_cohort([arm], context)
-    first, model = calls.results["one"], calls.folders["one"]
+    first, model = calls.results["one"], calls.student("one")
     assert model is not None
     repeated = dash.measure_model(arm, model, context)
     assert first.values.keys() - repeated.values.keys() == {"steps", "train_seconds", "eval_seconds"}

@@ -6,13 +6,13 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from diffusers import UNet2DModel
 from PIL import Image
+from recorded_calls import RecordedCalls
 from safetensors.torch import load_file
 
 import branchwise.trainables.dash as dash
@@ -46,14 +46,16 @@ def arms_of(spec: dash.Spec, *names: str) -> list[Arm]:
     return [Arm(name=name, seed=3, spec=patched(spec, PATCHES[name])) for name in names]
 
 
-def run(arms: list[Arm], calls: Any, teacher: Path, scratch: Path, files: Path | None = None) -> Any:
+def run(
+    arms: list[Arm], calls: RecordedCalls, teacher: Path, scratch: Path, files: Path | None = None
+) -> RecordedCalls:
     scratch.mkdir()
     dash.run_cohort(arms, calls.context(scratch, teacher, evaluation_files=files))
     return calls
 
 
-def weights(calls: Any, name: str) -> dict[str, torch.Tensor]:
-    return load_file(calls.folders[name] / "diffusion_pytorch_model.safetensors")
+def weights(calls: RecordedCalls, name: str) -> dict[str, torch.Tensor]:
+    return load_file(calls.student(name) / "diffusion_pytorch_model.safetensors")
 
 
 def without_time(values: Any) -> dict[str, Any]:
@@ -61,7 +63,9 @@ def without_time(values: Any) -> dict[str, Any]:
     return {key: value for key, value in values.items() if not key.endswith(of_process)}
 
 
-def test_cohort_writes_columns_and_diffusers_students(spec, teacher_folder, calls, tmp_path):
+def test_cohort_writes_columns_and_diffusers_students(
+    spec: dash.Spec, teacher_folder: Path, calls: RecordedCalls, tmp_path: Path
+) -> None:
     run(arms_of(spec, "full"), calls, teacher_folder, tmp_path / "scratch")
     result = calls.results["full"]
     assert result.status == "done"
@@ -70,7 +74,7 @@ def test_cohort_writes_columns_and_diffusers_students(spec, teacher_folder, call
     assert all(result.values[c] > 0 for c in ("mse_cond", "mse_uncond"))
     assert [row["step"] for row in result.tables["curves"]] == [2, 4, 6]
     assert len(result.tables["gaps"]) == 10
-    folder = calls.folders["full"]
+    folder = calls.student("full")
     net = UNet2DModel.from_pretrained(folder, low_cpu_mem_usage=False)
     assert sum(p.numel() for p in net.parameters()) == result.values["student_params"]
     assert load_file(folder / "curriculum.safetensors")["lambda"].shape == (1000,)
@@ -81,14 +85,18 @@ def test_cohort_writes_columns_and_diffusers_students(spec, teacher_folder, call
 
 
 @pytest.mark.parametrize("patch", [{"train.steps": 8}, {"train.batch_size": 8}, {"evaluate.guidance": 2.0}])
-def test_arms_that_differ_in_what_cohort_shares_are_refused(spec, teacher_folder, calls, tmp_path, patch):
+def test_arms_that_differ_in_what_cohort_shares_are_refused(
+    spec: dash.Spec, teacher_folder: Path, calls: RecordedCalls, tmp_path: Path, patch: dict[str, Any]
+) -> None:
     other = Arm(name="other", seed=3, spec=patched(spec, patch))
     with pytest.raises(ValueError, match="arms full and other cannot train together"):
         run([*arms_of(spec, "full"), other], calls, teacher_folder, tmp_path / "scratch")
     assert not calls.results
 
 
-def trained(arms: list[Arm], calls: Any, teacher: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def trained(
+    arms: list[Arm], calls: RecordedCalls, teacher: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> Any:
     """The learners of `arms` as training leaves them, not evaluated."""
     trainees: dict[str, Any] = {}
     with monkeypatch.context() as patch:
@@ -97,7 +105,9 @@ def trained(arms: list[Arm], calls: Any, teacher: Path, scratch: Path, monkeypat
     return {name: trainee for name, (_, trainee) in trainees.items()}
 
 
-def test_cohort_equals_single_arms_bit_for_bit(spec, teacher_folder, calls, tmp_path, monkeypatch):
+def test_cohort_equals_single_arms_bit_for_bit(
+    spec: dash.Spec, teacher_folder: Path, calls: RecordedCalls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     together = trained(arms_of(spec, *PATCHES), calls, teacher_folder, tmp_path, monkeypatch)
     for name in PATCHES:
         single = trained(arms_of(spec, name), calls, teacher_folder, tmp_path, monkeypatch)[name]
@@ -107,7 +117,9 @@ def test_cohort_equals_single_arms_bit_for_bit(spec, teacher_folder, calls, tmp_
         assert str(single.curve) == str(together[name].curve)
 
 
-def test_resumed_cohort_continues_arms_it_is_given_bit_for_bit(spec, teacher_folder, calls, tmp_path):
+def test_resumed_cohort_continues_arms_it_is_given_bit_for_bit(
+    spec: dash.Spec, teacher_folder: Path, calls: RecordedCalls, tmp_path: Path
+) -> None:
     names = ["full", "dropout", "fitnets", "pruning"]
     complete = run(arms_of(spec, *names), calls, teacher_folder, tmp_path / "whole")
     assert len(complete.checkpoints) == 1  # after step 3; the end needs none
@@ -120,7 +132,9 @@ def test_resumed_cohort_continues_arms_it_is_given_bit_for_bit(spec, teacher_fol
     assert set(checkpoint.from_bytes(complete.checkpoints[0], "cpu")["arms"]) == set(names)
 
 
-def test_diverged_arm_leaves_and_others_go_on_unchanged(spec, teacher_folder, calls, tmp_path):
+def test_diverged_arm_leaves_and_others_go_on_unchanged(
+    spec: dash.Spec, teacher_folder: Path, calls: RecordedCalls, tmp_path: Path
+) -> None:
     wild = Arm(name="wild", seed=3, spec=patched(spec, {"train.lr": 1e30}))
     run([wild, *arms_of(spec, "full")], calls, teacher_folder, tmp_path / "with")
     assert calls.results["wild"].status == "diverged"
@@ -130,8 +144,10 @@ def test_diverged_arm_leaves_and_others_go_on_unchanged(spec, teacher_folder, ca
     assert calls.results["full"].values["student_sha256"] == single.results["full"].values["student_sha256"]
 
 
-def test_arm_behind_at_rung_stops_without_affecting_others(spec, teacher_folder, calls, tmp_path):
-    requested = []
+def test_arm_behind_at_rung_stops_without_affecting_others(
+    spec: dash.Spec, teacher_folder: Path, calls: RecordedCalls, tmp_path: Path
+) -> None:
+    requested: list[tuple[str, int]] = []
 
     def keep(arm: Arm, step: int, value: float) -> bool:
         requested.append((arm.name, step))
@@ -150,7 +166,9 @@ def test_arm_behind_at_rung_stops_without_affecting_others(spec, teacher_folder,
     assert calls.results["full"].values["student_sha256"] == single.results["full"].values["student_sha256"]
 
 
-def test_measuring_at_budgets_does_not_change_training(spec, teacher_folder, teacher_samples, calls, tmp_path):
+def test_measuring_at_budgets_does_not_change_training(
+    spec: dash.Spec, teacher_folder: Path, teacher_samples: Path, calls: RecordedCalls, tmp_path: Path
+) -> None:
     arms = arms_of(spec, "full", "single_head")
     plain = run(arms, type(calls)(), teacher_folder, tmp_path / "without", teacher_samples)
     with_checkpoints = patched(spec, {"evaluate.at_steps": (2, 5)})
@@ -173,7 +191,9 @@ def test_measuring_at_budgets_does_not_change_training(spec, teacher_folder, tea
     assert repeated.results["full"].tables["budgets"] == rows
 
 
-def test_students_are_sampled_as_teachers_evaluation_chose(spec, teacher_folder, calls, tmp_path):
+def test_students_are_sampled_as_teachers_evaluation_chose(
+    spec: dash.Spec, teacher_folder: Path, calls: RecordedCalls, tmp_path: Path
+) -> None:
     rule = patched(spec, {"evaluate.guidance": {"choose": [1.0, 3.0]}})
     with pytest.raises(ValueError, match="the teacher was not evaluated under it"):
         run(arms_of(rule, "full"), calls, teacher_folder, tmp_path / "without")
@@ -190,7 +210,9 @@ def test_students_are_sampled_as_teachers_evaluation_chose(spec, teacher_folder,
     assert expected["floor_halves"] is None
 
 
-def test_teacher_candidates_use_separate_noise(spec, teacher_folder, calls, tmp_path):
+def test_teacher_candidates_use_separate_noise(
+    spec: dash.Spec, teacher_folder: Path, calls: RecordedCalls, tmp_path: Path
+) -> None:
     def evaluated(guidance: Any) -> dict[str, Any]:
         requested = patched(spec, {"evaluate.guidance": guidance})
         return dict(dash.evaluate_teacher(requested, teacher_folder, calls.context(tmp_path)))
@@ -209,22 +231,23 @@ def test_teacher_candidates_use_separate_noise(spec, teacher_folder, calls, tmp_
     assert result["floor_halves_samples"] == 898
 
 
-def test_pruned_gradients_are_excluded_from_clipped_norm():
+def test_pruned_gradients_are_excluded_from_clipped_norm(calls: RecordedCalls, tmp_path: Path) -> None:
     net = torch.nn.Linear(2, 1, bias=False)
     with torch.no_grad():
         net.weight.copy_(torch.tensor([[1.0, 0.0]]))
     settings = Optimization(steps=2, clip=1.0)
     method = Method(curriculum="uniform")
-    single = SimpleNamespace(rank=0, world_size=1)
     masks = [torch.tensor([[True, False]])]
-    trainee = Trainee(net, settings, method, None, schedule.cosine_alphas_cumprod(), single, masks)
+    trainee = Trainee(net, settings, method, None, schedule.cosine_alphas_cumprod(), calls.context(tmp_path), masks)
     trainee.learn(Losses((net.weight * torch.tensor([[3.0, 1000.0]])).sum()), 0)
     trainee.log(0)
     assert trainee.curve[0]["grad_norm"] == 3
     assert net.weight[0, 1].item() == 0
 
 
-def test_terms_that_are_off_are_nan_in_curve(spec, teacher_folder, calls, tmp_path):
+def test_terms_that_are_off_are_nan_in_curve(
+    spec: dash.Spec, teacher_folder: Path, calls: RecordedCalls, tmp_path: Path
+) -> None:
     run(arms_of(spec, "imitation"), calls, teacher_folder, tmp_path / "scratch")
     row = calls.results["imitation"].tables["curves"][-1]
     assert math.isnan(row["loss_uncond"])
@@ -232,7 +255,9 @@ def test_terms_that_are_off_are_nan_in_curve(spec, teacher_folder, calls, tmp_pa
     assert row["loss"] == row["loss_imitation"]
 
 
-def test_pruned_teacher_keeps_quarter_of_its_parameters(spec, teacher_folder, calls, tmp_path):
+def test_pruned_teacher_keeps_quarter_of_its_parameters(
+    spec: dash.Spec, teacher_folder: Path, calls: RecordedCalls, tmp_path: Path
+) -> None:
     run(arms_of(spec, "pruning"), calls, teacher_folder, tmp_path / "scratch")
     values = calls.results["pruning"].values
     nonzero = sum(int(w.count_nonzero()) for w in weights(calls, "pruning").values())
@@ -240,7 +265,9 @@ def test_pruned_teacher_keeps_quarter_of_its_parameters(spec, teacher_folder, ca
     assert values["compression"] == pytest.approx(4, rel=1e-3)
 
 
-def test_single_head_is_sampled_without_guidance_and_has_no_gap(spec, teacher_folder, calls, tmp_path):
+def test_single_head_is_sampled_without_guidance_and_has_no_gap(
+    spec: dash.Spec, teacher_folder: Path, calls: RecordedCalls, tmp_path: Path
+) -> None:
     spec = patched(spec, {"composite_guidance": 1.5})
     run(arms_of(spec, "single_head"), calls, teacher_folder, tmp_path / "scratch")
     unguided = patched(spec, {"objective": "single_head", "evaluate.guidance": 1.0})
@@ -249,4 +276,4 @@ def test_single_head_is_sampled_without_guidance_and_has_no_gap(spec, teacher_fo
     assert result.values["value"] == other.results["one"].values["value"]
     assert result.values["rho"] is result.values["mse_cond"] is None
     assert not result.tables["gaps"]
-    assert json.loads((calls.folders["single_head"] / "student.json").read_text())["guidance_inside"]
+    assert json.loads((calls.student("single_head") / "student.json").read_text())["guidance_inside"]

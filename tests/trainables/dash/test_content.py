@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -91,12 +95,12 @@ def change_count(folder: Path, draw: random.Random) -> None:
 
 
 @pytest.mark.parametrize("change", [change_byte, change_label, rename_class, swap_classes, change_order, change_count])
-def test_any_change_of_content_is_another_address(folder: Path, change: object) -> None:
+def test_any_change_of_content_is_another_address(folder: Path, change: Callable[[Path, random.Random], None]) -> None:
     for seed in range(8):
         copy = folder.parent / f"copy-{seed}"
         shutil.copytree(folder, copy)
         before = keys_of(copy)
-        change(copy, random.Random(seed))  # type: ignore[operator]
+        change(copy, random.Random(seed))
         after = keys_of(copy)
         assert not set(before) & set(after), f"{change} by seed {seed}"
 
@@ -134,9 +138,14 @@ def test_equal_names_sizes_and_times_share_no_pixels(folder: Path) -> None:
 def test_large_files_are_read_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(content, "SETTLED_NS", 0)
     first = content.file_digests(list_images(str(folder)))
-    read = []
-    real = content.hashlib.file_digest
-    monkeypatch.setattr(content.hashlib, "file_digest", lambda *given: (read.append(1), real(*given))[1])
+    read: list[object] = []
+    real = hashlib.file_digest
+
+    def counted(file: Any, digest: Any) -> Any:
+        read.append(file)
+        return real(file, digest)
+
+    monkeypatch.setattr(hashlib, "file_digest", counted)
     assert content.file_digests(list_images(str(folder))) == first
     assert not read
     (folder / "dogs/large.bmp").touch()
@@ -158,13 +167,13 @@ def test_damaged_cache_is_not_believed(folder: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_names_of_classes_must_be_those_of_space(folder: Path) -> None:
-    settings = {"name": "image_folder", "path": str(folder), "image_size": 8, "channels": 1, "classes": 2}
-    datasets.load(ImageFolder(**settings, class_names=("cats", "dogs")), "cpu")
+    settings = partial(ImageFolder, name="image_folder", path=str(folder), image_size=8, channels=1, classes=2)
+    datasets.load(settings(class_names=("cats", "dogs")), "cpu")
     (folder / "cats").rename(folder / "zebras")
     with pytest.raises(ValueError, match=r"class 0 is 'cats', but sub-folder 0 of .* is 'dogs'"):
-        datasets.load(ImageFolder(**settings, class_names=("cats", "dogs")), "cpu")
+        datasets.load(settings(class_names=("cats", "dogs")), "cpu")
     with pytest.raises(ValueError, match="has 1 names, but classes is 2"):
-        ImageFolder(**settings, class_names=("cats",))
+        settings(class_names=("cats",))
 
 
 def test_digits_and_torchvision_have_content(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +125,9 @@ def test_seconds_on_gpu_by_hand() -> None:
     arithmetic = 2 * 3 * 1.0760e9 * 128 / (800e12 * 0.25)
     assert flop(first, shape, classes) == pytest.approx(832e9, rel=0.01), "as counted by FlopCounterMode, once"
     kernels = 3 * count(spec, shape, classes).kernels + 60
-    assert pass_seconds(first, shape, classes, GPU) == (pytest.approx(max(arithmetic, kernels * 1e-5)), False)
+    seconds, measured = pass_seconds(first, shape, classes, GPU)
+    assert not measured
+    assert seconds == pytest.approx(max(arithmetic, kernels * 1e-5))
     large = work.Pass(kind="train", net=spec, rows=128_000, times=2, precision="bf16", mode="exact")
     assert pass_seconds(large, shape, classes, GPU)[0] == pytest.approx(2000 * arithmetic, rel=0.005)
 
@@ -155,7 +158,9 @@ def test_measured_rates_correct_formula_at_nearest_batch() -> None:
     assert measured_ratio(replace(first, precision="bf16"), shape, 10, Device(rates=storages)) is None
     plain, rates = pass_seconds(first, shape, 10, Device())
     assert not rates
-    assert pass_seconds(first, shape, 10, Device(rates=storages)) == (pytest.approx(2 * plain), True)
+    corrected, rates = pass_seconds(first, shape, 10, Device(rates=storages))
+    assert rates
+    assert corrected == pytest.approx(2 * plain)
 
 
 def test_remeasurement_uses_device_rates(root: Path) -> None:
@@ -193,8 +198,13 @@ def test_measured_memory_replaces_formula(root: Path) -> None:
 
 def test_reserved_memory_covers_step_on_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     lines: list[str] = []
+
+    def recorded(name: str, value: int, device: object) -> int:
+        lines.append(name)
+        return value
+
     for name, value in (("memory_allocated", 300), ("max_memory_reserved", 1000)):
-        monkeypatch.setattr(torch.cuda, name, lambda device, name=name, value=value: lines.append(name) or value)
+        monkeypatch.setattr(torch.cuda, name, partial(recorded, name, value))
     for name in ("empty_cache", "reset_peak_memory_stats", "synchronize"):
         monkeypatch.setattr(torch.cuda, name, lambda *device, name=name: lines.append(name))
     assert fixtures.working_bytes(lambda: lines.append("step"), "cuda:0") == 700

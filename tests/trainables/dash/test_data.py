@@ -15,6 +15,7 @@ import torch
 import torchvision.datasets
 from PIL import Image
 from pydantic import TypeAdapter, ValidationError
+from recorded_calls import RecordedCalls
 
 import branchwise.trainables.dash as dash
 from branchwise.trainables.dash.data import batches, datasets
@@ -47,7 +48,7 @@ def test_digits_hold_thirty_images_of_each_class_out_of_training() -> None:
     assert holdout.sha256 == datasets.load_holdout(Digits(), "cpu").sha256 != trained.sha256
 
 
-def test_batches_never_contain_holdout_images(calls: Any, tmp_path: Path) -> None:
+def test_batches_never_contain_holdout_images(calls: RecordedCalls, tmp_path: Path) -> None:
     """Two epochs of the batches that teachers and students see, without noise, against the held-out images."""
     trained, holdout = datasets.load(Digits(), "cpu"), datasets.load_holdout(Digits(), "cpu")
     clean = torch.ones_like(schedule.cosine_alphas_cumprod())
@@ -181,7 +182,7 @@ def test_image_folder_must_be_as_stated(folder: Path) -> None:
         datasets.load(ImageFolder(name="image_folder", path=str(folder / "x"), image_size=16, classes=3), "cpu")
 
 
-def test_flips_mirror_half_of_images(calls: Any, tmp_path: Path) -> None:
+def test_flips_mirror_half_of_images(calls: RecordedCalls, tmp_path: Path) -> None:
     padding = torch.zeros(512, 1, 4, 4, dtype=torch.uint8)
     padding[..., 0] = 255
     flipping = datasets.Dataset(padding, torch.zeros(512, dtype=torch.int64), classes=1, flip=True)

@@ -11,6 +11,7 @@ import pytest
 import scipy.linalg
 import torch
 from pydantic import ValidationError
+from recorded_calls import RecordedCalls
 
 import branchwise.trainables.dash as dash
 from branchwise.trainables import Arm, load_trainable
@@ -21,6 +22,7 @@ from branchwise.trainables.dash.diffusion import schedule
 from branchwise.trainables.dash.evaluation import features, measurement
 from branchwise.trainables.dash.nets import checkpoint
 from branchwise.trainables.dash.settings.data import Digits
+from branchwise.trainables.dash.settings.spec import Teacher
 from branchwise.trainables.runtime.settings import patched
 
 STRONG = {"guidance": {"choose": [1.0, 3.0]}, "repeats": 1, "sampler_steps": 3, "samples": 650}
@@ -29,13 +31,13 @@ STRONG = {"guidance": {"choose": [1.0, 3.0]}, "repeats": 1, "sampler_steps": 3, 
 class TrainedTeacher:
     """A teacher's evaluation: its values, and the folder of what it leaves for students."""
 
-    def __init__(self, spec: dash.Spec, teacher: Path, calls: Any, folder: Path) -> None:
+    def __init__(self, spec: dash.Spec, teacher: Path, calls: RecordedCalls, folder: Path) -> None:
         folder.mkdir()
         self.files = folder
         values = dash.evaluate_teacher(spec, teacher, calls.context(folder, evaluation_files=folder))
         self.values = json.loads(json.dumps(values))
 
-    def context(self, calls: Any, scratch: Path, teacher: Path) -> Any:
+    def context(self, calls: RecordedCalls, scratch: Path, teacher: Path) -> Any:
         scratch.mkdir(exist_ok=True)
         return calls.context(scratch, teacher, self.values, self.files)
 
@@ -45,12 +47,14 @@ def both(spec: dash.Spec) -> dash.Spec:
     return patched(spec, {"evaluate.also": {"strong": STRONG}, "evaluate.sampler_steps": 2})
 
 
-def test_named_evaluation_equals_remeasurement(both, teacher_folder, calls, tmp_path):
+def test_named_evaluation_equals_remeasurement(
+    both: dash.Spec, teacher_folder: Path, calls: RecordedCalls, tmp_path: Path
+) -> None:
     """Bit for bit, of a student and of its teacher."""
     trained = TrainedTeacher(both, teacher_folder, calls, tmp_path / "both")
     (arm,) = [Arm(name="full", seed=3, spec=both)]
     dash.run_cohort([arm], trained.context(calls, tmp_path / "cohort", teacher_folder))
-    matches, model = calls.results["full"].values, calls.folders["full"]
+    matches, model = calls.results["full"].values, calls.student("full")
     single = patched(both, {**dash.MEASURED_ALONE, **{f"evaluate.{key}": value for key, value in STRONG.items()}})
     assert not single.evaluate.also
     single_sampled = TrainedTeacher(single, teacher_folder, calls, tmp_path / "alone")
@@ -90,14 +94,16 @@ def sampled(spec: dash.Spec, folder: Path, seed: int, count: int, guidance: floa
     return torch.cat(rows)[:, : extractor.dims].double().numpy()
 
 
-def test_teacher_distance_equals_numpy(spec, teacher_folder, teacher_samples, calls, tmp_path):
+def test_teacher_distance_equals_numpy(
+    spec: dash.Spec, teacher_folder: Path, teacher_samples: Path, calls: RecordedCalls, tmp_path: Path
+) -> None:
     once = patched(spec, {"evaluate.repeats": 1})
     dash.run_cohort(
         [Arm(name="full", seed=3, spec=once)], calls.context(tmp_path, teacher_folder, None, teacher_samples)
     )
     guidance = 1.5  # of the settings
     single_sampled = sampled(once, teacher_folder, derive(0, "samples to compare students with"), 1797, guidance)
-    student = sampled(once, calls.folders["full"], 3, once.evaluate.samples, guidance)
+    student = sampled(once, calls.student("full"), 3, once.evaluate.samples, guidance)
     assert calls.results["full"].values["teacher_distance"] == pytest.approx(
         distance(student, single_sampled), rel=1e-4
     )
@@ -110,7 +116,9 @@ def test_teacher_distance_equals_numpy(spec, teacher_folder, teacher_samples, ca
     np.testing.assert_allclose(stored["sigma"], np.cov(single_sampled, rowvar=False), atol=1e-5)
 
 
-def test_students_need_samples_of_each_evaluation(both, teacher_folder, teacher_samples, calls, tmp_path):
+def test_students_need_samples_of_each_evaluation(
+    both: dash.Spec, teacher_folder: Path, teacher_samples: Path, calls: RecordedCalls, tmp_path: Path
+) -> None:
     provided = calls.context(tmp_path, teacher_folder, {"chosen_guidance(strong)": 3.0}, teacher_samples)
     with pytest.raises(FileNotFoundError, match=r"strong\.npz"):
         dash.run_cohort([Arm(name="full", seed=3, spec=both)], provided)
@@ -176,8 +184,10 @@ def test_teacher_follows_seed_of_its_block(spec: dash.Spec) -> None:
     keys = {dash.teacher_key(patched(by_block, patch)) for patch in patches}
     assert len(keys) == 2
     assert dash.comparability_key(patched(by_block, patches[0])) == dash.comparability_key(by_block)
+    teacher = by_block.teacher
+    assert isinstance(teacher, Teacher)
     with pytest.raises(ValueError, match="before a block is given"):
-        _ = by_block.teacher.sampling_seed
+        _ = teacher.sampling_seed
 
 
 @pytest.mark.parametrize("where", ["guidance", "also.weak.guidance"])

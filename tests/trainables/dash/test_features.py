@@ -18,12 +18,13 @@ import torch
 import torch_fidelity.feature_extractor_clip as clip
 import torchvision
 from pydantic import ValidationError
+from recorded_calls import RecordedCalls
 from torch import Tensor
 from torch_fidelity.metric_kid import kid_features_to_metric
 from torch_fidelity.metric_prc import prc_features_to_metric
 
 import branchwise.trainables.dash as dash
-from branchwise.trainables.dash.data import batches, datasets, decoded
+from branchwise.trainables.dash.data import batches, datasets, image_folder
 from branchwise.trainables.dash.diffusion import schedule
 from branchwise.trainables.dash.evaluation import features, metrics, neighbours
 from branchwise.trainables.dash.evaluation import reference_set as reference_sets
@@ -247,10 +248,11 @@ def test_damaged_radii_are_recomputed(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_large_reference_sets_are_subsampled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(neighbours, "MAX_REFERENCES", 100)
-    chosen = neighbours.chosen(1000)
+    chosen, repeated = neighbours.chosen(1000), neighbours.chosen(1000)
     assert isinstance(chosen, Tensor)
+    assert isinstance(repeated, Tensor)
     assert len(chosen.unique()) == 100
-    assert torch.equal(chosen, neighbours.chosen(1000))
+    assert torch.equal(chosen, repeated)
     assert neighbours.chosen(100) == slice(None)
 
 
@@ -258,7 +260,9 @@ def test_large_reference_sets_are_subsampled(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.slow
-def test_classifier_of_digits_is_trained_tested_and_refused(tiny: dict[str, Any], calls: Any, tmp_path: Path) -> None:
+def test_classifier_of_digits_is_trained_tested_and_refused(
+    tiny: dict[str, Any], calls: RecordedCalls, tmp_path: Path
+) -> None:
     spec = changed(tiny, features="classifier", classifier={"steps": 80, "least_accuracy": 0.7})
     dash.train_features(spec, tmp_path / "net", calls.context(tmp_path))
     description = dash.check_features(spec, tmp_path / "net")
@@ -302,9 +306,14 @@ def pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ImageFolder:
 
 
 def test_changed_folder_is_decoded_anew(pictures: ImageFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    decodings = []
-    fill = decoded.image_folder.fill
-    monkeypatch.setattr(decoded.image_folder, "fill", lambda *given: (decodings.append(1), fill(*given)))
+    decodings: list[int] = []
+    fill = image_folder.fill
+
+    def counted(*given: Any) -> None:
+        decodings.append(1)
+        fill(*given)
+
+    monkeypatch.setattr(image_folder, "fill", counted)
     first = datasets.load_reference_images(pictures, "cpu")
     repeated = datasets.load_reference_images(pictures, "cpu")
     assert torch.equal(first.images, repeated.images)
@@ -323,7 +332,9 @@ def test_file_that_is_no_image_is_named(pictures: ImageFolder) -> None:
         datasets.load_reference_images(pictures, "cpu")
 
 
-def test_batches_are_equal_on_all_devices(calls: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_are_equal_on_all_devices(
+    calls: RecordedCalls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     digits = datasets.load(Digits(), "cpu")
     far = replace(digits, target_device=torch.device("meta"))
     assert far.device == torch.device("meta")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from pydantic import ValidationError
+from recorded_calls import RecordedCalls
 from safetensors.torch import load_file, save_file
 from scipy.spatial.distance import cdist
 from torch import Tensor
@@ -19,7 +20,7 @@ from branchwise.trainables import Arm
 from branchwise.trainables.dash.data import datasets
 from branchwise.trainables.dash.diffusion import sampling, schedule
 from branchwise.trainables.dash.evaluation import neighbours
-from branchwise.trainables.dash.nets import checkpoint
+from branchwise.trainables.dash.settings.addresses import CURRICULUM, WEIGHTS
 from branchwise.trainables.dash.settings.data import Digits
 from branchwise.trainables.dash.training import teacher as teachers
 
@@ -64,7 +65,7 @@ def functions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 )
 @pytest.mark.usefixtures("functions")
 def test_functions_are_tried_before_teacher_trains(
-    name: str, message: str, tiny: dict[str, Any], calls: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, message: str, tiny: dict[str, Any], calls: RecordedCalls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tiny["evaluate"]["features"] = f"odd_functions:{name}"
     monkeypatch.setattr(teachers, "run_steps", lambda *given: pytest.fail("the teacher was trained"))
@@ -74,7 +75,7 @@ def test_functions_are_tried_before_teacher_trains(
 
 
 @pytest.mark.usefixtures("functions")
-def test_sound_function_passes(tiny: dict[str, Any], calls: Any, tmp_path: Path) -> None:
+def test_sound_function_passes(tiny: dict[str, Any], calls: RecordedCalls, tmp_path: Path) -> None:
     tiny["evaluate"]["features"] = "odd_functions:good"
     dash.train_teacher(dash.Spec.model_validate(tiny), tmp_path / "teacher", calls.context(tmp_path))
 
@@ -107,9 +108,9 @@ def broken_copy(folder: Path, to: Path, file: str, value: float) -> Path:
     return to
 
 
-@pytest.mark.parametrize("file", [checkpoint.WEIGHTS, checkpoint.CURRICULUM])
+@pytest.mark.parametrize("file", [WEIGHTS, CURRICULUM])
 def test_teacher_that_is_not_finite_is_refused(
-    file: str, tiny: dict[str, Any], teacher_folder: Path, calls: Any, tmp_path: Path
+    file: str, tiny: dict[str, Any], teacher_folder: Path, calls: RecordedCalls, tmp_path: Path
 ) -> None:
     broken = broken_copy(teacher_folder, tmp_path / "broken", file, torch.nan)
     tiny["teacher"] = {"checkpoint": str(broken)}
@@ -121,7 +122,7 @@ def test_teacher_that_is_not_finite_is_refused(
 
 
 def test_samples_that_are_not_finite_fail_by_name(
-    tiny: dict[str, Any], teacher_folder: Path, calls: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: dict[str, Any], teacher_folder: Path, calls: RecordedCalls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = dash.Spec.model_validate(tiny)
     guided = sampling.guided
@@ -147,9 +148,9 @@ def test_guidance_has_limit(tiny: dict[str, Any]) -> None:
 
 
 def test_teacher_of_other_images_is_refused(
-    tiny: dict[str, Any], teacher_folder: Path, calls: Any, tmp_path: Path
+    tiny: dict[str, Any], teacher_folder: Path, calls: RecordedCalls, tmp_path: Path
 ) -> None:
-    other = broken_copy(teacher_folder, tmp_path / "other", checkpoint.CURRICULUM, 0.0)
+    other = broken_copy(teacher_folder, tmp_path / "other", CURRICULUM, 0.0)
     description = json.loads((other / "teacher.json").read_text())
     assert description["images_sha256"] == datasets.load(Digits(), "cpu").labelled_sha256
     (other / "teacher.json").write_text(json.dumps(description | {"images_sha256": "0" * 64}))

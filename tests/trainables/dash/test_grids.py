@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from branchwise.trainables.dash.nets import unet
 from branchwise.trainables.dash.settings.spec import UNet
 
 SCRIPT = Path(__file__).parents[3] / "platform" / "sample.py"
-QUICK = {"guidance": 1.5, "sampler": "ddim", "steps": 2, "seed": 0}
+QUICK: dict[str, Any] = {"guidance": 1.5, "sampler": "ddim", "steps": 2, "seed": 0}
 
 
 def test_classes_form_columns(tmp_path: Path) -> None:
@@ -37,7 +38,7 @@ def test_grid_of_all_classes_and_of_single_class(teacher_folder: Path, tmp_path:
 
 
 def test_bad_input_prints_single_line_and_exits_with_2(teacher_folder: Path, tmp_path: Path) -> None:
-    command = [sys.executable, SCRIPT, "--model", teacher_folder, "--class", "10", "--out", tmp_path / "x.png"]
+    command = [sys.executable, str(SCRIPT), "--model", str(teacher_folder), "--class", "10", "--out", "x.png"]
     run = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert run.returncode == 2
     assert run.stderr.strip().splitlines()[-1] == "sample: class 10: the model knows 0 to 9"

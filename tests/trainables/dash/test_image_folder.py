@@ -28,7 +28,7 @@ def settings_of(channels: int = 3, side: int = 8, **more: object) -> ImageFolder
 
 def decoded(image: Image.Image, kind: str, settings: ImageFolder, **options: object) -> np.ndarray:
     content = io.BytesIO()
-    image.save(content, kind, **options)  # type: ignore[arg-type]
+    image.save(content, kind, **options)
     return image_decoder.decode(content.getvalue(), settings)
 
 
@@ -58,7 +58,8 @@ def test_images_are_turned_upright(kind: str, orientation: int) -> None:
         5: corners.transpose(1, 0, 2), 6: np.rot90(corners), 7: np.rot90(corners, 2).transpose(1, 0, 2),
         8: np.rot90(corners, -1),
     }[orientation]  # fmt: skip
-    options = {"WEBP": {"lossless": True}, "JPEG": {"quality": 95}}.get(kind, {})
+    qualities: dict[str, dict[str, object]] = {"WEBP": {"lossless": True}, "JPEG": {"quality": 95}}
+    options = qualities.get(kind, {})
     result = decoded(Image.fromarray(np.ascontiguousarray(stored)), kind, settings_of(side=16), exif=exif, **options)
     assert np.abs(result.transpose(1, 2, 0).astype(int) - corners).mean() < 3
 

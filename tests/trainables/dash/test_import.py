@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from recorded_calls import RecordedCalls
 
 import branchwise.trainables.dash as dash
 from branchwise.trainables.dash.authors.checkpoints import import_checkpoint
@@ -90,8 +91,8 @@ def test_other_classes_are_refused(content: dict[str, Any], tmp_path: Path) -> N
 def test_truncated_file_is_refused_without_writing(content: dict[str, Any], tmp_path: Path) -> None:
     file = saved(content, tmp_path)
     file.write_bytes(file.read_bytes()[:100_000])
-    command = [sys.executable, SCRIPT, "--checkpoint", file, "--num-classes", "10", "--image-size", "16"]
-    run = subprocess.run([*command, "--out", tmp_path / "out"], capture_output=True, text=True, cwd=tmp_path)
+    command = [sys.executable, str(SCRIPT), "--checkpoint", str(file), "--num-classes", "10", "--image-size", "16"]
+    run = subprocess.run([*command, "--out", str(tmp_path / "out")], capture_output=True, text=True, cwd=tmp_path)
     assert run.returncode == 2
     assert run.stderr.count("\n") == 1
     assert "not a readable PyTorch checkpoint" in run.stderr
@@ -126,7 +127,7 @@ def test_file_that_would_run_code_is_refused(tmp_path: Path, form: str) -> None:
 
 
 def test_folder_serves_as_teacher_and_must_fit_data(
-    tiny: dict[str, Any], teacher_folder: Path, calls: Any, tmp_path: Path
+    tiny: dict[str, Any], teacher_folder: Path, calls: RecordedCalls, tmp_path: Path
 ) -> None:
     tiny["teacher"] = {"checkpoint": str(teacher_folder)}
     spec = dash.Spec.model_validate(tiny)

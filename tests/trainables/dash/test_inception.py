@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,9 @@ def test_keys_differ_for_incomparable_measurements() -> None:
         key(replace(against, sha256="b")),
         key(replace(against, extractor=replace(extractor, weights_sha256="other"))),
         key(holdout=datasets.load(Digits(), "cpu")),
-        *(key(**{name: value}) for name, value in {"samples": 2000, "precision": "bf16", "gap_samples": 9}.items()),
+        key(samples=2000),
+        key(precision="bf16"),
+        key(gap_samples=9),
         key(guidance=2.0),
         key(guidance={"w_max": 3.0}),
         key(guidance={"scale": 1.5}),
@@ -126,7 +129,11 @@ def test_reference_features_are_cached_by_images(monkeypatch: pytest.MonkeyPatch
     other = reference_set.get(settings, extractor, "cpu")
     assert other.sha256 != first.sha256
     assert len(calls) == 4
-    for damaged in (lambda content: content[:1000], lambda content: content[:-1] + bytes([content[-1] ^ 1])):
+    damages: tuple[Callable[[bytes], bytes], ...] = (
+        lambda content: content[:1000],
+        lambda content: content[:-1] + bytes([content[-1] ^ 1]),
+    )
+    for damaged in damages:
         for file in (tmp_path / "branchwise").glob("*/*.np[yz]"):
             content = damaged(file.read_bytes())  # torn or modified, it is recomputed
             file.unlink()  # the old one is mapped into memory

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DPMSolverMultistepScheduler
+from recorded_calls import RecordedCalls
+from torch import Tensor, nn
 from torch_fidelity.metric_fid import fid_statistics_to_metric
 
 import branchwise.trainables.dash as dash
@@ -54,7 +56,7 @@ def test_declared_comparability_matches_measured(
     spec: dash.Spec,
     teacher_folder: Path,
     teacher_evaluation: tuple[Mapping[str, Any], Path],
-    calls: Any,
+    calls: RecordedCalls,
     tmp_path: Path,
     patch: dict[str, Any],
 ) -> None:
@@ -67,11 +69,12 @@ def test_declared_comparability_matches_measured(
 def test_unit_guidance_skips_unconditional_branch() -> None:
     images_drawn = []
 
-    def net(x: torch.Tensor, t: torch.Tensor, y: torch.Tensor, return_dict: bool) -> tuple[torch.Tensor]:
-        images_drawn.append(len(x))
-        return (x * y.view(-1, 1, 1, 1),)
+    class Net(nn.Module):
+        def forward(self, x: Tensor, t: Tensor, y: Tensor, return_dict: bool) -> tuple[Tensor]:
+            images_drawn.append(len(x))
+            return (x * y.view(-1, 1, 1, 1),)
 
-    x, labels = torch.ones(3, 1, 2, 2), torch.tensor([1, 2, 3])
+    net, x, labels = Net(), torch.ones(3, 1, 2, 2), torch.tensor([1, 2, 3])
     assert sampling.guided(net, labels, 10, scales(1.0))(x, 500)[:, 0, 0, 0].tolist() == [1, 2, 3]
     assert sampling.guided(net, labels, 10, scales(2.0))(x, 500)[:, 0, 0, 0].tolist() == [-8, -6, -4]  # 10 + 2 (y - 10)
     interval = sampling.guided(net, labels, 10, scales(IntervalGuidance(scale=2.0, t_low=100, t_high=400)))
@@ -120,10 +123,14 @@ def test_fifty_steps_are_authors() -> None:
     assert schedule.sampling_timesteps(50) == list(range(980, -1, -20))
 
 
+def denoise(x: Tensor, t: int) -> Tensor:
+    """A denoiser that does not amplify rounding."""
+    return torch.tanh(x + t / 1000)
+
+
 @pytest.mark.parametrize("steps", [10, 20, 50, 250])
 def test_ddim_is_what_it_was_bit_for_bit_where_steps_divide_1000(steps: int) -> None:
     abar, stride = schedule.cosine_alphas_cumprod(), 1000 // steps
-    denoise = lambda x, t: torch.tanh(x + t / 1000)  # noqa: E731
     noise = x = sampling.starting_noise(0, range(4), (1, 8, 8), "cpu")
     for t in range((steps - 1) * stride, -1, -stride):
         eps = denoise(x, t)
@@ -138,9 +145,8 @@ def test_ddim_is_what_it_was_bit_for_bit_where_steps_divide_1000(steps: int) -> 
 def test_dpmpp_matches_diffusers() -> None:
     """DPMSolverMultistepScheduler, of the two, can be given timesteps: then it does the same."""
     abar = schedule.cosine_alphas_cumprod()
-    denoise = lambda x, t: torch.tanh(x + t / 1000)  # noqa: E731
     betas = 1 - abar.double() / torch.cat([torch.ones(1, dtype=torch.float64), abar[:-1].double()])
-    scheduler = DPMSolverMultistepScheduler(
+    scheduler: Any = DPMSolverMultistepScheduler(
         trained_betas=betas.float().numpy(), thresholding=True, sample_max_value=1.0
     )
     scheduler.set_timesteps(timesteps=schedule.sampling_timesteps(30))

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from recorded_calls import RecordedCalls
 
 import branchwise.trainables.dash as dash
-from branchwise.trainables import Arm, Cohort, Context, Result
+from branchwise.trainables import Arm, Cohort, Result
 from branchwise.trainables.dash.compute.memory import AdaptiveBatcher
-from branchwise.trainables.dash.evaluation import measurement, reference_set
-from branchwise.trainables.dash.training import cohort
+from branchwise.trainables.dash.evaluation import features, measurement
+from branchwise.trainables.dash.training import cohort, steps
 from branchwise.trainables.runtime.ray_worker import Job, run_cohort_in_process
 from branchwise.trainables.runtime.run_folder import Teachers
 from branchwise.trainables.runtime.settings import patched
@@ -55,7 +56,7 @@ def test_halved_batches_of_samples_and_features_give_same_values(
     spec: dash.Spec,
     teacher_folder: Path,
     teacher_evaluation: tuple[Mapping[str, Any], Path],
-    calls: Any,
+    calls: RecordedCalls,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -67,11 +68,11 @@ def test_halved_batches_of_samples_and_features_give_same_values(
             raise torch.OutOfMemoryError("CUDA out of memory")
         return sample(*arguments)
 
-    digits = reference_set.features.digits
+    digits = features.digits
 
     def small_digits(device: str) -> Any:
         extractor = digits(device)
-        net = extractor.net
+        net: Callable[[torch.Tensor], torch.Tensor] = extractor.net
 
         def extract(pixels: torch.Tensor) -> torch.Tensor:
             if len(pixels) > 70:
@@ -81,7 +82,7 @@ def test_halved_batches_of_samples_and_features_give_same_values(
         return type(extractor)(**{**vars(extractor), "net": extract})
 
     monkeypatch.setattr(measurement, "sample", small_sample)
-    monkeypatch.setattr(reference_set.features, "digits", small_digits)
+    monkeypatch.setattr(features, "digits", small_digits)
     halved = dash.evaluate_teacher(spec, teacher_folder, calls.context(tmp_path))
     assert halved["value"] == pytest.approx(complete["value"], rel=1e-4)
     assert halved["kid"] == pytest.approx(complete["kid"], rel=1e-3)
@@ -89,14 +90,14 @@ def test_halved_batches_of_samples_and_features_give_same_values(
 
 def short_of_memory(monkeypatch: pytest.MonkeyPatch, limit: int, after: int = 0) -> list[int]:
     """Steps of more than `limit` arms exhaust the memory once `after` steps are done; the sizes that were tried."""
-    take_step, sizes = cohort.take_step, []
+    sizes: list[int] = []
 
     def short(students: Any, setting: Any, step: int, arm_seconds: Any) -> None:
         if not sizes or sizes[-1] != len(students):
             sizes.append(len(students))
         if len(students) > limit and step >= after:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        take_step(students, setting, step, arm_seconds)
+        steps.take_step(students, setting, step, arm_seconds)
 
     monkeypatch.setattr(cohort, "take_step", short)
     return sizes
@@ -112,21 +113,9 @@ def together(
     three_arms: list[Arm], teacher_folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Mapping[str, Result]:
     """The results of the three arms in a cohort for which there is memory."""
-    results: dict[str, Result] = {}
-    context = Context(
-        rank=0,
-        world_size=1,
-        device="cpu",
-        threads=1,
-        scratch=tmp_path_factory.mktemp("together"),
-        teacher=teacher_folder,
-        report=lambda report: None,
-        save=lambda content: None,
-        load=lambda: None,
-        finish=lambda arm, result, folder: results.update({arm.name: result}),
-    )
-    dash.run_cohort(three_arms, context)
-    return results
+    calls = RecordedCalls()
+    dash.run_cohort(three_arms, calls.context(tmp_path_factory.mktemp("together"), teacher_folder))
+    return calls.results
 
 
 @pytest.mark.parametrize("after", [0, 4])
@@ -134,7 +123,7 @@ def test_oversized_cohort_trains_in_equal_halves(
     three_arms: list[Arm],
     together: Mapping[str, Result],
     teacher_folder: Path,
-    calls: Any,
+    calls: RecordedCalls,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     after: int,
@@ -152,7 +141,7 @@ def test_oversized_cohort_trains_in_equal_halves(
 
 
 def test_oversized_arm_is_error(
-    spec: dash.Spec, teacher_folder: Path, calls: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    spec: dash.Spec, teacher_folder: Path, calls: RecordedCalls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     short_of_memory(monkeypatch, limit=0)
     with pytest.raises(torch.OutOfMemoryError):
@@ -160,7 +149,7 @@ def test_oversized_arm_is_error(
 
 
 def test_arms_missing_from_checkpoint_restart(
-    spec: dash.Spec, teacher_folder: Path, calls: Any, tmp_path: Path
+    spec: dash.Spec, teacher_folder: Path, calls: RecordedCalls, tmp_path: Path
 ) -> None:
     """As after a process that died while the first half of its cohort trained."""
     first, two = (Arm(name=name, seed=0, spec=spec) for name in ("one", "two"))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from recorded_calls import RecordedCalls
 from torch import nn
 
 import branchwise.trainables.dash as dash
@@ -15,11 +17,15 @@ from branchwise.trainables.dash.data import datasets
 from branchwise.trainables.dash.diffusion import schedule
 from branchwise.trainables.dash.evaluation import measurement
 from branchwise.trainables.dash.nets import unet
-from branchwise.trainables.dash.training import cohort
+from branchwise.trainables.dash.settings.spec import UNet
+from branchwise.trainables.dash.training import cohort, steps
+from branchwise.trainables.dash.training.steps import Setting, Students
 from branchwise.trainables.runtime.settings import patched
 
 
-def test_on_cpu_fast_is_exact_number_by_number(spec, teacher_folder, calls, tmp_path):
+def test_on_cpu_fast_is_exact_number_by_number(
+    spec: dash.Spec, teacher_folder: Path, calls: RecordedCalls, tmp_path: Path
+) -> None:
     shas = []
     for mode in ("exact", "fast"):
         (tmp_path / mode).mkdir()
@@ -29,19 +35,21 @@ def test_on_cpu_fast_is_exact_number_by_number(spec, teacher_folder, calls, tmp_
     assert shas[0] == shas[1]
 
 
-def test_mode_is_no_part_of_teachers_address(spec):
+def test_mode_is_no_part_of_teachers_address(spec: dash.Spec) -> None:
     fast = patched(spec, {"teacher.mode": "fast", "train.mode": "fast"})
     assert dash.teacher_key(fast) == dash.teacher_key(spec)
     assert dash.evaluation_key(fast) == dash.evaluation_key(spec)
 
 
-def test_arms_of_two_modes_do_not_train_together(spec, teacher_folder, calls, tmp_path):
+def test_arms_of_two_modes_do_not_train_together(
+    spec: dash.Spec, teacher_folder: Path, calls: RecordedCalls, tmp_path: Path
+) -> None:
     arms = [Arm(name=mode, seed=0, spec=patched(spec, {"train.mode": mode})) for mode in ("exact", "fast")]
     with pytest.raises(ValueError, match="mode"):
         dash.run_cohort(arms, calls.context(tmp_path, teacher_folder))
 
 
-def test_compiling_keeps_state_names_and_reports_limit(monkeypatch):
+def test_compiling_keeps_state_names_and_reports_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     net = nn.Linear(2, 2)
     names = list(net.state_dict())
     monkeypatch.setattr(modes, "RECOMPILES", 3)
@@ -54,7 +62,9 @@ def test_compiling_keeps_state_names_and_reports_limit(monkeypatch):
 
 
 @pytest.mark.slow
-def test_compiled_cohort_matches_uncompiled(spec, teacher_folder, calls, tmp_path, monkeypatch):
+def test_compiled_cohort_matches_uncompiled(
+    spec: dash.Spec, teacher_folder: Path, calls: RecordedCalls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As on a GPU, but with a compiler that changes no number; no net meets more variants than are allowed."""
     arms = [Arm(name=str(weight), seed=0, spec=patched(spec, {"uncond_weight": weight})) for weight in (0.0, 1.0)]
     (tmp_path / "plain").mkdir()
@@ -71,12 +81,14 @@ def test_compiled_cohort_matches_uncompiled(spec, teacher_folder, calls, tmp_pat
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
-def test_on_gpu_no_step_waits_for_it_and_both_modes_learn_same(spec, teacher_folder, calls, tmp_path, monkeypatch):
-    take_step, losses = cohort.take_step, {}
+def test_on_gpu_no_step_waits_for_it_and_both_modes_learn_same(
+    spec: dash.Spec, teacher_folder: Path, calls: RecordedCalls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses: dict[str, list[float]] = {}
 
-    def watched(students, setting, step, arm_seconds):
+    def watched(students: Students, setting: Setting, step: int, arm_seconds: dict[str, float]) -> None:
         torch.cuda.set_sync_debug_mode("error" if step > 0 else "default")  # the first compiles
-        take_step(students, setting, step, arm_seconds)
+        steps.take_step(students, setting, step, arm_seconds)
         torch.cuda.set_sync_debug_mode("default")
 
     monkeypatch.setattr(cohort, "take_step", watched)
@@ -89,7 +101,7 @@ def test_on_gpu_no_step_waits_for_it_and_both_modes_learn_same(spec, teacher_fol
     modes.choose("exact", "cuda:0")
 
 
-def test_measurements_disable_tf32():
+def test_measurements_disable_tf32() -> None:
     torch.backends.cuda.matmul.allow_tf32 = True
     try:
         with modes.full_precision():
@@ -100,8 +112,9 @@ def test_measurements_disable_tf32():
         torch.backends.cuda.matmul.allow_tf32 = False
 
 
-def test_bf16_sampling_rounds_and_keeps_fp32_address(spec):
+def test_bf16_sampling_rounds_and_keeps_fp32_address(spec: dash.Spec) -> None:
     digits = datasets.load(spec.data, "cpu")
+    assert isinstance(spec.teacher, UNet)
     net = unet.build(spec.teacher, digits.image_shape, digits.classes, seed=0).eval()
     abar = schedule.cosine_alphas_cumprod()
     half = patched(spec, {"evaluate.precision": "bf16"})

@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 import torch
+from recorded_calls import RecordedCalls
 
 import branchwise.trainables.dash as dash
 from branchwise.trainables import Arm
 from branchwise.trainables.dash.data import datasets
 from branchwise.trainables.dash.evaluation import features, reference_set
 from branchwise.trainables.dash.nets import checkpoint, unet
+from branchwise.trainables.dash.settings.spec import UNet
 from branchwise.trainables.dash.training import cohort
 from branchwise.trainables.runtime.settings import patched
 
@@ -32,7 +34,7 @@ CIFAR_NETS: dict[str, Any] = {
 
 
 def test_bf16_losses_are_those_of_fp32_within_its_precision(
-    spec: dash.Spec, teacher_folder: Path, calls: Any, tmp_path: Path
+    spec: dash.Spec, teacher_folder: Path, calls: RecordedCalls, tmp_path: Path
 ) -> None:
     curves = {}
     for precision in ("fp32", "bf16"):
@@ -60,6 +62,7 @@ def cifar_teacher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(features, "extractor_of", lambda spec, device, folder: None)
     monkeypatch.setattr(reference_set, "get", lambda settings, extractor, device: None)
     spec = dash.Spec.model_validate(CIFAR_NETS)
+    assert isinstance(spec.teacher, UNet)
     net = unet.build(spec.teacher, (3, 32, 32), 10, seed=0)
     (tmp_path / "teacher").mkdir()
     checkpoint.save_model(tmp_path / "teacher", net, torch.zeros(1000))
@@ -68,7 +71,7 @@ def cifar_teacher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def losses_of(
-    patch: dict[str, Any], device: str, teacher: Path, calls: Any, monkeypatch: pytest.MonkeyPatch
+    patch: dict[str, Any], device: str, teacher: Path, calls: RecordedCalls, monkeypatch: pytest.MonkeyPatch
 ) -> list[float]:
     """The logged losses of a single arm on CIFAR-size images."""
     stored: dict[str, Any] = {}
@@ -82,7 +85,7 @@ def losses_of(
     "steps", [pytest.param(20, marks=pytest.mark.slow(25)), pytest.param(100, marks=pytest.mark.long(110))]
 )
 def test_steps_of_papers_nets_on_cpu(
-    steps: int, cifar_teacher: Path, calls: Any, monkeypatch: pytest.MonkeyPatch
+    steps: int, cifar_teacher: Path, calls: RecordedCalls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     losses = losses_of({"train.steps": steps}, "cpu", cifar_teacher, calls, monkeypatch)
     assert len(losses) == steps // 10
@@ -92,7 +95,7 @@ def test_steps_of_papers_nets_on_cpu(
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 def test_1000_steps_of_papers_nets_in_bf16_on_gpu(
-    cifar_teacher: Path, calls: Any, monkeypatch: pytest.MonkeyPatch
+    cifar_teacher: Path, calls: RecordedCalls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train = {"train.steps": 1000, "train.batch_size": 64}
     exact, rounded = (

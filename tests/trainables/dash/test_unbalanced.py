@@ -11,14 +11,15 @@ import pytest
 import torch
 from PIL import Image
 from pydantic import ValidationError
+from recorded_calls import RecordedCalls
 
 import branchwise.trainables.dash as dash
 from branchwise.trainables.dash.data import datasets
 from branchwise.trainables.dash.diffusion import sampling
 from branchwise.trainables.dash.evaluation import floor, measurement, metrics
-from branchwise.trainables.dash.evaluation.feature_nets import classifier
 from branchwise.trainables.dash.settings.data import Digits, ImageFolder
 from branchwise.trainables.dash.settings.evaluate import Evaluate
+from branchwise.trainables.dash.settings.features import METADATA_FILE
 
 
 @pytest.fixture
@@ -94,12 +95,14 @@ def test_floor_is_drawn_as_samples_are(folder: Path) -> None:
     assert floor.measure(settings, equal, against, "balanced") == as_data
 
 
-def test_classifier_is_tested_per_class(folder: Path, tiny: dict[str, Any], calls: Any, tmp_path: Path) -> None:
+def test_classifier_is_tested_per_class(
+    folder: Path, tiny: dict[str, Any], calls: RecordedCalls, tmp_path: Path
+) -> None:
     spec = spec_of(folder, tiny, classifier={"steps": 1, "width": 8, "lr": 1e-9})
     dash.train_features(spec, tmp_path / "net", calls.context(tmp_path))
     with pytest.raises(ValueError, match=r"right on 0\.500 of 20 images .*the largest has 90% of them"):
         dash.check_features(spec, tmp_path / "net")
-    assert classifier.METADATA_FILE == "features.json"
+    assert METADATA_FILE == "features.json"
 
 
 def test_bad_class_counts_are_refused(folder: Path, tiny: dict[str, Any]) -> None:

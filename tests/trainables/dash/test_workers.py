@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ def work(rank: int, world_size: int, tree: dict[str, Any], folder: str) -> None:
         dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world_size)
     spec = dash.Spec.model_validate(tree)
     out = Path(folder)
-    reports, results = [], {}
+    reports: list[Mapping[str, Any]] = []
+    results: dict[str, dict[str, Any]] = {}
 
     def finish(arm: Arm, result: Result, student: Path | None) -> None:
         results[arm.name] = {"values": dict(result.values), "curves": [dict(row) for row in result.tables["curves"]]}

@@ -37,9 +37,7 @@ def load_model(folder: Path, device: torch.device | str) -> tuple[nn.Module, Ten
     for name in (CONFIG, WEIGHTS, CURRICULUM):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder} is not a model folder: it has no {name}")
-    net: Any = UNet2DModel.from_pretrained(  # type: ignore[no-untyped-call]
-        folder, local_files_only=True, use_safetensors=True, low_cpu_mem_usage=False
-    )
+    net: Any = UNet2DModel.from_pretrained(folder, local_files_only=True, use_safetensors=True, low_cpu_mem_usage=False)
     importance = load_file(folder / CURRICULUM)["lambda"]
     for name, value in (*net.state_dict().items(), ("lambda", importance)):
         if not bool(value.isfinite().all()):

@@ -22,7 +22,7 @@ def build(spec: UNet, image_shape: tuple[int, int, int], classes: int, seed: int
     attention = [size // 2**level in spec.attention_at for level in range(len(spec.channels))]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, "initial weights"))
-        net: Any = UNet2DModel(  # type: ignore[no-untyped-call]
+        net: Any = UNet2DModel(
             sample_size=size,
             in_channels=channels,
             out_channels=channels,
