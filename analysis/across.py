@@ -1,4 +1,4 @@
-"""One effect over multiple data sets: `branchwise analyze RUN RUN RUN --across`, and the report of it."""
+"""An effect over multiple data sets: `branchwise analyze RUN RUN RUN --across`, and its report."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def across(folders: Sequence[Path]) -> Across:
     """Combine the effects of components over runs, each on a data set, or over the data sets of a run.
 
     Raises:
-        RunFolderError: Only one data set exists, or the effects are on other scales, of other kinds or directions.
+        RunFolderError: A single data set, or effects with other scales, kinds or directions.
     """
     resolved = [Path(folder).resolve() for folder in folders]
     if len(set(resolved)) < len(resolved):

@@ -36,7 +36,7 @@ def make_console(stream: TextIO | None = None) -> Terminal:
     """A terminal of the user's width, on stdout unless another stream is given; 120 columns if none exists, so
     that logs keep their tables intact."""
     _mend_streams()
-    # Ray's chatter is caught by redirecting sys.stdout; the console keeps the real one.
+    # Ray's chatter is caught by redirecting sys.stdout; the console writes to the original.
     stream = stream or sys.stdout
     return Terminal(file=stream, width=None if stream.isatty() else 120)
 

@@ -189,7 +189,7 @@ def _some(names: Sequence[str]) -> str:
 def verdicts(folder: Path, claims: Sequence[str]) -> list[Check]:
     """Whether each of these claims of the run is supported; of all its claims where none is named.
 
-    Raises RunFolderError when the run does not declare one of them.
+    Raises RunFolderError for a claim that the run does not declare.
     """
     analyses = analyse_run(load_run(folder))
     findings = analyses[0]

@@ -25,7 +25,7 @@ def subset(mask: int, components: Sequence[str]) -> frozenset[str]:
 def factorial_cells(components: Sequence[str]) -> tuple[str, ...]:
     """The 2^k cells of the full factorial, index = bit mask (so the first is `base`, the last `full`).
 
-    Without components there are no cells: no effects exist.
+    Without components no cells and no effects exist.
     """
     if not components:
         return ()

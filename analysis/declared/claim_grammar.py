@@ -118,7 +118,7 @@ class _Parser:
             raise ValueError("the quantities cancel: nothing is claimed")
         relative = scale == "effect" and self.on_log(terms)
         if relative and relation == "equivalent":
-            bound = log1p(bound)  # the same ratio either way
+            bound = log1p(bound)  # the same ratio in both directions
         return Claim(
             text=self.text, relation=relation, scale=scale, outcome=terms[0].outcome, terms=stored, bound=bound,
             relative=relative,

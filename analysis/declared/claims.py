@@ -6,15 +6,15 @@
     dose.trend > 0                         the rise of a straight line through the doses, from lowest to highest
     full.value - teacher.value < 4         mean values of cells, baselines or the teacher, in the outcome's units
     interaction(anchor, curriculum) > 0    difference of differences
-    equivalent(anchor, 2%)                 the component's effect is within 2% either way (two one-sided tests)
-    full.value < 3.28, one-sided           tested in this direction alone: it can be supported, never refuted
+    equivalent(anchor, 2%)                 the component's effect is within ±2% (two one-sided tests)
+    full.value < 3.28, one-sided           tested in this direction only: supported, never refuted
 
 A name or level with other characters than letters, digits and _ is quoted: `"lr (peak)"="0.1".effect > 0`.
 
 A quantity is of the primary outcome; of another with its name behind it: `uncond_branch.share(relative_gap)`,
 `full.value(rho)`, after 100 training steps `anchor.effect(mse_cond@100)`, under the named evaluation `weak`
-`uncond_branch.share(value(weak))`. An evaluation's name alone means the primary column under it:
-`full.value(weak)`. A side of a comparison is a sum of numbers and [number *] quantities of one kind and outcome.
+`uncond_branch.share(value(weak))`. The name of an evaluation means the primary column under it:
+`full.value(weak)`. A side of a comparison is a sum of numbers and [number *] quantities with the same kind and outcome.
 Numbers are in the unit of the tables: effects on the log scale in per cent (`5%`, or 0.05), effects on rates in points
 (`2 points`), other effects and values in the metric's unit, shares in per cent. Plain Python, so a space is checked in
 no time.

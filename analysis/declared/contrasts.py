@@ -1,4 +1,4 @@
-"""Contrast vectors over the 2^k cells of a factorial: each effect of the report, and each claim, is one of these.
+"""Contrast vectors over the 2^k cells of a factorial: effects and claims are such contrasts.
 
 Vectors are indexed by bit mask (bit i = component i on), apply to v(S) = -log(distance) or -distance, and sum to 0.
 """
@@ -63,7 +63,7 @@ def leave_one_out(component: int, k: int) -> FloatArray:
 
 
 def add_one_in(component: int, k: int) -> FloatArray:
-    """(2^k,) weights of v({i}) - v(base): the gain from the component when it is the only one."""
+    """(2^k,) weights of v({i}) - v(base): the gain from the component without the others."""
     return difference(1 << component, 0, k)
 
 

@@ -116,7 +116,7 @@ class Grid:
 
     def settings_of_others(self, name: str, levels: Sequence[str]) -> list[tuple[Levels, Levels]]:
         """The combinations of the other factors, as (before, after) the factor called `name`, in which each of its
-        `levels` was planned; none where that is one of several, since nothing is averaged."""
+        `levels` was planned; none where the factor has more levels, which are not averaged."""
         at = self.components.index(name)
         order = [{level: i for i, level in enumerate(factor.levels)} for factor in self.factors]
         every = sorted(
@@ -195,7 +195,7 @@ def cell_of(factors: Sequence[Factor], levels: Mapping[str, str]) -> str:
     """`full` with each factor at its full level, `base` with each at its reference; else the factors that are at
     neither reference, joined by `+` in order: `anchor` at its full level, `anchor=low` at another.
 
-    With more factors than names can be joined of: `without_anchor`, `with_anchor=low` where only one is not at its
+    With more factors than names can be joined of: `without_anchor`, `with_anchor=low` where one factor is not at its
     full level, and else `cell_0110101`, the position of each factor's level (1: on).
     """
     changed = [factor for factor in factors if levels[factor.name] != factor.full]

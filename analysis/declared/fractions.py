@@ -57,7 +57,7 @@ def screening_cells(components: int) -> Iterator[tuple[bool, ...]]:
 
 @dataclass(frozen=True, kw_only=True)
 class Contrast:
-    """One of the n - 1 comparisons that n runs of a fraction allow: runs with a plus sign against those with a minus.
+    """A comparison of a fraction (n runs allow n - 1): runs with a plus sign against runs with a minus sign.
 
     component: whose main effect it is, if any. pairs: the effects of two components that it is the sum of. triples: of
     a main effect, the effects of three components that it is aliased with. off: its column, as in `Grid.columns`.
@@ -120,5 +120,5 @@ def resolution(grid: Grid) -> str:
 
 
 def chain_text(pairs: Sequence[tuple[str, ...]]) -> str:
-    """Return `a:b + c:d`: what one contrast is the sum of."""
+    """Return `a:b + c:d`: the terms of a contrast."""
     return " + ".join(":".join(pair) for pair in pairs)

@@ -61,7 +61,7 @@ def check_alpha(alpha: float) -> float:
     """Return the level of a test as it is.
 
     Raises:
-        ValueError: It is no number above 0 and at most 0.5.
+        ValueError: It is not a number in (0, 0.5].
     """
     if not 0 < alpha <= MAX_ALPHA:
         raise ValueError(f"must be above 0 and at most {MAX_ALPHA}, such as 0.05, not {alpha}")

@@ -10,7 +10,7 @@ import numpy as np
 
 from branchwise.analysis.declared.outcomes import FloatArray, Outcome
 
-MAX_DENOMINATOR = 10_000  # of a rate: the most test images that are recognised
+MAX_DENOMINATOR = 10_000  # of a rate: the maximum number of test images
 MAX_DECIMALS = 9
 MAX_EXAMINED = 60  # different values from which a grid is guessed; all are checked then
 MAX_ON_BOUNDARY = 0.2  # the share of values that are moved inside; with more, the identity scale is used

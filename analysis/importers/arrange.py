@@ -229,7 +229,7 @@ def _refuse_unshared(cell: Codes, block: Codes, name: str, source: str) -> None:
 
 
 def _unlike_blocks(arms: pd.DataFrame, block: Categorical, name: str, options: ImportOptions) -> list[str]:
-    """Notes on seeds that only one cell has, and on the order of blocks that are no integers."""
+    """Notes on seeds of a single cell, and on the order of non-integer blocks."""
     notes = []
     firsts = arms.drop_duplicates("block").sort_values("block")
     if (firsts["seed"].astype(str) != firsts["block_label"].astype(str)).any():

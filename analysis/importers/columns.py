@@ -37,7 +37,7 @@ def find_column(runs: RunTable, text: str, role: Role, source: str) -> str:
 
     Where a setting is meant, a setting precedes a metric of the same name, and vice versa. Then follow the column of
     exactly that name, that without an export's prefix, and that with `text` as its last part. Raises
-    RunFolderError where no column matches, or more than one does.
+    RunFolderError where no column or multiple columns match.
     """
     for candidates in _tiers(runs, text, role):
         if len(candidates) > 1:

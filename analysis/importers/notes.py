@@ -14,7 +14,7 @@ _SAMPLE = 10_000
 
 
 def other_settings(runs: RunTable, cell: Codes, block: Codes, used: set[str]) -> list[str]:
-    """Of settings that differ between runs and are no component: which could be the cause of what is seen."""
+    """Of settings that differ between runs and are no component: possible causes of the result."""
     notes = []
     limit = min(MAX_VALUES, len(runs) // 4)
     for name in runs.names:
@@ -65,7 +65,7 @@ def _is_step(name: str) -> bool:
 
 
 def _has_few_values(runs: RunTable, name: str, limit: int) -> bool:
-    """Whether the first rows have at most `limit` values: the others need not be read where they have more."""
+    """Whether the first rows have `limit` values or fewer; otherwise the other rows need not be read."""
     head = runs.table.column(name).slice(0, _SAMPLE)
     return len(head.unique()) <= limit
 

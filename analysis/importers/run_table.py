@@ -1,4 +1,4 @@
-"""The table that each reader makes: a row per run, each cell as text, typed only once its purpose is known."""
+"""The table that each reader returns: a row per run, each cell as text, typed once its purpose is clear."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ class RunTable:
     Attributes:
         table: A string column per setting, metric or fact. Names are unique; "" means missing.
         kinds: Which columns the tool declares to be settings or metrics.
-        state: The column of how each run ended, where the tool records it.
-        experiment: The column that names the experiment or study of a run, where a source can hold several.
+        state: The column with the final state of each run, where the tool records it.
+        experiment: The column that names the experiment or study of a run, where a source can hold multiple.
         run_id: The column that names a run in messages, and that `parent` refers to.
-        parent: The column with the `run_id` of the run that started this one.
+        parent: The column with the `run_id` of the parent run.
         repeated: Names shared by multiple different columns, which cannot be distinguished.
         decimal_comma: Whether the file's separator leaves the comma for decimals.
         history: The histories of its metrics, where the source has them.
@@ -163,12 +163,12 @@ def from_log(
 
 
 def metric_name(key: str, facts: Iterable[str]) -> str:
-    """The column of a metric, which must not replace a fact or look like a setting."""
+    """The column of a metric, which must not replace a fact or resemble a setting."""
     return f"metrics.{key}" if key in facts or key.startswith(SETTING) else key
 
 
 def joined(parts: Sequence[RunTable], **attributes: Any) -> RunTable:
-    """The runs of multiple tables, in turn; what one of them does not have is empty."""
+    """The runs of multiple tables, in turn; missing values are empty."""
     kinds = {name: kind for part in parts for name, kind in part.kinds.items()}
     table = pa.concat_tables([part.table for part in parts], promote_options="default")
     columns = [pc.fill_null(column, "") for column in table.columns]
@@ -231,7 +231,7 @@ def count(number: int, noun: str) -> str:
 
 
 def shorten(text: str, limit: int = MAX_CELL) -> str:
-    """Text for a message, on one line and not too long."""
+    """Text for a message, on a single short line."""
     line = " ".join(text.split())
     return line if len(line) <= limit else f"{line[: limit - 3]}..."
 

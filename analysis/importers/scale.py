@@ -24,7 +24,7 @@ _RATE_NAME = re.compile(
 
 @dataclass(frozen=True, kw_only=True)
 class Unit:
-    """The scale that effects are estimated on, why it is that one, and the range that values can have."""
+    """The scale of the effects, the reason for it, and the range of the values."""
 
     scale: ScaleName
     reason: str

@@ -18,7 +18,7 @@ class IncomparableError(ValueError):
 
 
 def check_comparable(runs: Sequence[Run]) -> None:
-    """Raise IncomparableError unless all results, and those of each search, were measured in the same way."""
+    """Raise IncomparableError unless all results, also those of searches, were measured the same way."""
     _same_key([(run, run.results) for run in runs])
     for column in dict.fromkeys(name for run in runs for name in map(str, run.arms) if _is_key_of_evaluation(name)):
         with_key = [(run, run.results.dropna(subset=column)) for run in runs if column in run.arms]

@@ -85,7 +85,7 @@ def _complete(folder: Path, arms: pd.DataFrame, outline: Outline) -> None:
 
 
 def _name_by_components(arms: pd.DataFrame, outline: Outline) -> None:
-    """Gives each row the name that the plan has for its components, whatever the row calls its cell."""
+    """Gives each row the name that the plan has for its components, regardless of its own cell name."""
     components = outline.grid.components
     columns = [f"component.{name}" for name in components]
     if not columns or any(column not in arms for column in columns):
@@ -121,7 +121,7 @@ def _outcome(folder: Path, arms: pd.DataFrame, outcome: str) -> Any:
 
 
 def parts(run: Run) -> list[Run]:
-    """The separately analysed parts: data sets, or the two parts of a tuned factorial; most runs have a single part.
+    """The separately analysed parts: data sets, or the two parts of a tuned factorial; usually a single part.
 
     Raises RunFolderError for an arm of a data set that the run did not plan.
     """

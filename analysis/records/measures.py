@@ -1,4 +1,4 @@
-"""Further measurements of a run: under its named evaluations, and remeasured, a table like its own for each."""
+"""Further measurements of a run: named evaluations and remeasurements, each in a table like the run's."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ class PlotSpec:
     table: str
     name: str
     title: str
-    x: tuple[str, ...]  # one column, or two for their mean
+    x: tuple[str, ...]  # a column, or two for their mean
     x_label: str
     y: tuple[Column, ...]
     level: float | None = None  # a horizontal line in the first panel
@@ -76,7 +76,7 @@ class Outline:
     outcomes: tuple[str, ...] = ("value",)  # the primary first
     looks: Looks | None = None
     across: DataSets | None = None  # each has all the cells, in separate blocks
-    extends: Mapping[str, Any] | None = None  # the run that this one adds to: its name, its blocks, what was added
+    extends: Mapping[str, Any] | None = None  # the extended run: its name, its blocks, what was added
     published: Mapping[str, float] = field(default_factory=dict)  # what others report, by row of the table of cells
     published_by: str = ""
     inference: Inference = DEFAULT

@@ -21,7 +21,7 @@ class TeacherValue:
 
     cells: tuple[str, ...]  # with students that learn from it
     by_block: pd.Series  # its value in each block: the same everywhere unless each block has a separate teacher
-    keys: tuple[str, ...]  # of the teachers, one or one for each block
+    keys: tuple[str, ...]  # of the teacher, or of each block's teacher
     repeats: tuple[float, ...]  # of each set of samples of the first; empty where they are not recorded
     alone: bool  # whether the run has no other
 
@@ -96,13 +96,13 @@ def value_of_teacher(arms: pd.DataFrame, column: str) -> TeacherValue | None:
 
 
 def has_teacher_for_each_block(arms: pd.DataFrame, column: str) -> bool:
-    """Whether intervals cover other teachers, since each block trained one."""
+    """Whether intervals cover other teachers, since each block trained a teacher."""
     result = teachers(arms, column)
     return bool(result) and all(teacher.for_each_block for teacher in result)
 
 
 def notes(arms: pd.DataFrame, column: str) -> list[str]:
-    """What intervals cover: one teacher, or other teachers too; and the cells of each where they differ."""
+    """Coverage of the intervals: one teacher or other teachers; and the cells of each where they differ."""
     result = teachers(arms, column)
     if not result or arms["block"].nunique() < 2:
         covered = []

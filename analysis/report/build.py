@@ -1,4 +1,4 @@
-"""Builds `report/` of a single run, or of several compared: index.html, ablation.{md,csv,tex,json}, plots."""
+"""Builds `report/` of a single run or of a comparison: index.html, ablation.{md,csv,tex,json}, plots."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def _with_plots(section: Section) -> Section:
 
 
 def _across_plots(analyses: Sequence[Findings]) -> list[Plot]:
-    """The figure of all data sets together, where there are several."""
+    """The figure of all data sets together, if the run has more than one."""
     across, _ = across_of(analyses)
     with style():
         return [forest(across)] if across else []
@@ -186,7 +186,7 @@ def _write_interim(folder: Path, sections: Sequence[Section], target: Path) -> l
 
 
 def _with_unread(findings: Findings) -> Findings:
-    """The findings with a note on each picture that cannot be shown."""
+    """The findings with a note on each unusable picture."""
     return replace(findings, notes=(*findings.notes, *unread(findings.run)))
 
 
@@ -227,6 +227,6 @@ def report_tables(sections: Sequence[Section]) -> list[Table]:
 
 
 def _titled(table: Table, section: Section) -> Table:
-    """The table with its run in its title and name where there are several, and with components by their labels."""
+    """The table with its run in its title and name where runs are compared, and with components by their labels."""
     named = replace(table, title=section.heading + table.title, name=section.key + table.slug)
     return with_titles(named, [section.findings])

@@ -1,4 +1,4 @@
-"""Shared look of the plots: colours safe for colour-blind readers, fonts, and how a figure is written."""
+"""Shared style of the plots: colours safe for colour-blind readers, fonts, and how a figure is written."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-# Okabe & Ito (2008), in the order in which neighbours differ most; yellow is omitted, it vanishes on white.
+# Okabe & Ito (2008), ordered so that neighbours differ clearly; yellow is omitted, it vanishes on white.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#7F7F7F", "#8C6BB1")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 LINES = ("-", "--", "-.", ":")
@@ -45,12 +45,12 @@ STYLE: dict[str, Any] = {
 
 
 def style() -> AbstractContextManager[None]:
-    """The look of each plot, for the time of a `with` block."""
+    """The style of each plot, within a `with` block."""
     return matplotlib.rc_context(STYLE)  # type: ignore[arg-type]
 
 
 def outlined() -> AbstractContextManager[None]:
-    """The same look with text drawn as outlines, for an SVG that is shown where the fonts may not be."""
+    """The same style with text drawn as outlines, for an SVG viewed without the fonts."""
     return matplotlib.rc_context(STYLE | {"svg.fonttype": "path"})  # type: ignore[arg-type]
 
 

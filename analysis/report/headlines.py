@@ -24,7 +24,7 @@ WHICH: dict[Quantity, str] = {
 
 
 def answers(findings: Findings) -> tuple[str, ...]:
-    """A sentence per component, largest first; of a search, one on each of the settings it found."""
+    """A sentence per component, largest first; of a search, a sentence per setting."""
     if not findings.run.components:
         return tuple(_of_a_search(findings))
     ranking = ranks_only(findings.headline.fit, findings.run.grid)

@@ -1,4 +1,4 @@
-"""The table of declared looks: what each decided, with intervals that hold at each look next to the plain ones."""
+"""The table of declared looks: what each decided, with repeated and plain intervals."""
 
 from __future__ import annotations
 

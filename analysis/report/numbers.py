@@ -71,7 +71,7 @@ def _csv_numbers(scale: ScaleResult | None, i: int) -> Mapping[str, float | None
 
 
 def csv_text(analyses: Sequence[Findings]) -> str:
-    """ablation.csv; where there are multiple runs or data sets, a first column names them."""
+    """ablation.csv; a first column names multiple runs or data sets."""
     multiple = len(analyses) > 1
     out = io.StringIO()
     lead = (analyses[0].run.label_column,) if multiple else ()
@@ -244,7 +244,7 @@ def to_json(value: Any) -> str:
 
 
 def _rows(table: pd.DataFrame) -> str:
-    """A table as a JSON list: column by column and each distinct value once, since there may be a million rows."""
+    """A table as a JSON list: column by column and each distinct value once, for tables of a million rows."""
     columns = []
     for name in table:
         is_number = table[name].dtype in (np.dtype(np.float64), np.dtype(np.int64))
@@ -256,7 +256,7 @@ def _rows(table: pd.DataFrame) -> str:
 
 
 def _texts(values: list[Any]) -> list[str]:
-    """Each value as JSON; where all are texts or all are numbers, without a look at the kind of each."""
+    """Each value as JSON; without type checks where all are texts or all are numbers."""
     kinds = set(map(type, values))
     if kinds == {str}:
         return list(map(encode_basestring, values))

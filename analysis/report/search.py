@@ -56,7 +56,7 @@ def search_plots(run: Run) -> list[Plot]:
 
 
 def best_table(run: Run, limit: int = 10) -> Table:
-    """The best searched arms with their settings: where to look next, never a result."""
+    """The best searched arms with their settings: what to search next, never a result."""
     best = tried(run).sort_values("value", ascending=run.outline.better("value") == "lower", kind="stable").head(limit)
     multiple = best["cell"].nunique() > 1
     objectives = [objective for objective in _objectives(run) if objective != "value"]
@@ -173,7 +173,7 @@ def _objectives(run: Run) -> list[str]:
 
 
 def front(run: Run) -> Plot | None:
-    """Each further objective against the first, with the arms that no other one beats in all of them."""
+    """Each further objective against the first, with the arms that no other arm beats in all of them."""
     first, *others = _objectives(run)
     arms = tried(run)
     arms = arms[arms[[first, *others]].notna().all(axis=1)]

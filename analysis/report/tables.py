@@ -47,7 +47,7 @@ def check_tables(findings: Findings) -> list[Table]:
 
 
 def attribution_table(analyses: Sequence[Findings]) -> Table:
-    """The effects of components: a row per component, with the run's name first when there are several."""
+    """The effects of components: a row per component, with the run's name first in a comparison."""
     if all(findings.run.grid.is_fraction for findings in analyses):
         return main_effect_table(analyses)
     multiple, paired = len(analyses) > 1, analyses[0].run.inference.paired

@@ -86,7 +86,7 @@ def with_interval(estimate: Estimate, factor: float = 1.0) -> str:
     if not estimate.has_interval:
         return number(factor * estimate.value)
     half = factor * (estimate.high / 2 - estimate.low / 2)
-    if half <= 1e-12 * abs(factor * estimate.value):  # known exactly, as the share of an only component
+    if half <= 1e-12 * abs(factor * estimate.value):  # exact, like the share of an only component
         return number(factor * estimate.value)
     if abs(factor * estimate.value) >= 1e6 or 0 < half < 1e-7:
         digits = 3 + max(0, floor(log10(abs(factor * estimate.value) / half)) if estimate.value else 0)

@@ -45,7 +45,7 @@ def natural(findings: Findings, i: int = 0) -> ScaleResult:
 
 
 def is_rate(scale: ScaleResult) -> bool:
-    """Whether effects are shown in points."""
+    """Whether effects are in points."""
     return scale.scale == "identity" and scale.outcome.points is not None
 
 
@@ -98,7 +98,7 @@ def effect_text(estimate: Estimate, scale: ScaleResult) -> str:
 
 
 def next_seed(estimate: Estimate, scale: ScaleResult) -> str:
-    """The prediction interval for one further seed: `[12.0, 41.3]`."""
+    """The prediction interval for the next seed: `[12.0, 41.3]`."""
     if not estimate.has_interval:
         return DASH
     text = effect_text(estimate.for_next_seed(scale.fit.n_blocks), scale)

@@ -78,7 +78,7 @@ class ScaleResult:
     rows: tuple[ComponentRow, ...]
     interactions: tuple[Interaction, ...]
     gains: Mapping[str, Estimate]
-    relative: Mapping[str, Estimate]  # v(cell) - v(reference) by cell, the reference being base, else full, else own
+    relative: Mapping[str, Estimate]  # v(cell) - v(reference) by cell, reference: base, else full, else own
     reference: str
     levels: tuple[LevelRow, ...] = ()
     fraction: tuple[FractionRow, ...] = ()  # each contrast of a fraction; empty for other designs
@@ -154,7 +154,7 @@ def analyse_scale(
 def with_worst_values(results: pd.DataFrame, failed_arms: pd.DataFrame, scale: ScaleResult) -> pd.DataFrame:
     """The results, and a value for each failed arm: as bad, for its cell and block, as the worst arm.
 
-    failed_arms: one row per arm, with its cell and block; an arm gets no value where these have no result.
+    failed_arms: a row per arm, with its cell and block; an arm without a result gets no value.
     """
     column = scale.outcome.name
     finite = np.isfinite(scale.improvement(results[column].to_numpy(dtype=float)))

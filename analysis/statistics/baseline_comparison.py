@@ -1,6 +1,6 @@
 """The full method against the baselines, the teacher and its smaller cells, regardless of the outcome.
 
-Exploratory, each unadjusted: answers to common questions, next to the claims that were declared.
+Exploratory and unadjusted: common questions, in addition to the declared claims.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ FAR = 3.0  # times the teacher's value, from which students are reported as far 
 
 @dataclass(frozen=True, kw_only=True)
 class BaselineComparison:
-    """The full method against one other: `estimate` is its improvement on the scale of the headline. role: why the
+    """The full method against another arm: `estimate` is its improvement on the scale of the headline. role: why the
     other is of interest."""
 
     against: str
@@ -65,7 +65,7 @@ def standings(results: pd.DataFrame, baselines: Sequence[str], headline: ScaleRe
 
 
 def chosen_of(estimate: Estimate, many: int, alpha: float) -> Estimate:
-    """The estimate of one that was picked from so many for its value: p and interval hold for each of them at once
+    """The estimate of the best of so many: p and interval hold for all of them simultaneously
     (Bonferroni)."""
     if not estimate.has_interval or many < 2:
         return estimate
@@ -101,7 +101,7 @@ def noninferior_cells(planned: Sequence[str], headline: ScaleResult) -> tuple[st
 
 
 def budgets(observed: Observations) -> tuple[Budget, ...]:
-    """The attribution of each outcome that was measured along the way, step by step.
+    """The attribution of each outcome during training, step by step.
 
     None unless the results have the number of training `steps`, and `observed.budgets` has values.
     """

@@ -18,7 +18,7 @@ class LevelRow:
     """A level against the reference, averaged over the other factors; or, with `level` trend, what a straight line
     through the doses rises by from the lowest to the highest. Positive where it makes the outcome better.
 
-    dose: NaN without one. p_holm: adjusted over all levels and trends of an outcome.
+    dose: NaN if it has none. p_holm: adjusted over all levels and trends of an outcome.
     """
 
     component: str

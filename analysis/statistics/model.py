@@ -7,7 +7,7 @@ milliseconds. Which contrasts a table with holes still determines falls out of t
 An effect is tested by its variance over the blocks: its interval is for the mean over seeds, and holds where effects
 differ from block to block and cells scatter unequally. The pooled residual assumes neither and is a diagnostic.
 
-Values are scaled by a power of two and shifted by one of them first, both exactly, so that neither 1e-300 nor 1e300
+Values are scaled by a power of two and shifted by a value first, both exactly, so that neither 1e-300 nor 1e300
 nor 1e9 +- 1e-3 loses digits.
 """
 
@@ -41,7 +41,7 @@ Error = Literal["blocks", "pooled"]  # what an effect is measured against: its v
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """A number with its standard error and interval; NaN where the table cannot give it, and then `reason` says why."""
+    """A number with its standard error and interval; NaN where the table cannot give it, with the `reason`."""
 
     value: float = nan
     se: float = nan
@@ -60,7 +60,7 @@ class Estimate:
         return not (isnan(self.low) or isnan(self.high))
 
     def for_next_seed(self, blocks: int) -> Estimate:
-        """The same with the prediction interval for the effect in one further block."""
+        """The same with the prediction interval for the effect in the next block."""
         wider = sqrt(blocks + 1)
         low, high = self.value - wider * (self.value - self.low), self.value + wider * (self.high - self.value)
         return replace(self, low=low, high=high)
@@ -74,8 +74,8 @@ class TwoWayFit:
     normal matrix, so the pooled Var(w @ effects) = residual_var * w @ inverse @ w; means: (C,) cell means adjusted to
     the average block; df: residual degrees of freedom; residual_var: in units squared, NaN without residual degrees of
     freedom; spread: over blocks, in units, or over the runs of each cell where they are not paired (block_effects is
-    then one number, and n_blocks the runs of the smallest cell); unit: a power of two; size: largest absolute
-    observation in units, which tells rounding from an effect; coarseness: (C,) variance, in units squared, that the
+    then a scalar, and n_blocks the runs of the smallest cell); unit: a power of two; size: largest absolute
+    observation in units, which separates rounding from an effect; coarseness: (C,) variance, in units squared, that the
     resolution of the measurement contributes to the mean of each cell; resolution: its name.
     """
 
@@ -268,7 +268,7 @@ def ratio(
 def _errors(
     fit: TwoWayFit, error: Error, *pairs: tuple[FloatArray, FloatArray]
 ) -> tuple[tuple[float, ...], float, str]:
-    """Covariances of pairs of contrasts, degrees of freedom of the first's variance, and why there is no interval."""
+    """Covariances of pairs of contrasts, degrees of freedom of the first's variance, and why an interval is missing."""
     if error == "pooled":
         reason = "" if fit.df > 0 else "no residual degrees of freedom: one block gives no interval"
         return tuple(fit.residual_var * float(u @ fit.inverse @ v) for u, v in pairs), float(fit.df), reason
@@ -288,7 +288,7 @@ def _errors(
 
 
 def mean_estimate(sample: Sequence[float] | FloatArray, level: float = LEVEL, magnitude: float = 0.0) -> Estimate:
-    """Mean of independent values with the one-sample t interval. magnitude: what their rounding is relative to."""
+    """Mean of independent values with the one-sample t interval. magnitude: scale of their rounding."""
     values = np.asarray(sample, dtype=float)
     if len(values) == 0:
         return Estimate(reason="no block has every arm that it needs")
@@ -313,7 +313,7 @@ def mean_and_sd(sample: Sequence[float] | FloatArray) -> tuple[float, float]:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's (1979) adjusted p-values. NaN (not estimable) stays NaN but keeps its place in the family's size."""
+    """Holm's (1979) adjusted p-values. NaN (not estimable) stays NaN but counts in the family's size."""
     order = sorted(range(len(p_values)), key=lambda i: inf if isnan(p_values[i]) else p_values[i])
     adjusted, running = [nan] * len(p_values), 0.0
     for rank, i in enumerate(order):

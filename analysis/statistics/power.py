@@ -61,8 +61,8 @@ class Plan:
     blocks: int
     hypotheses: int
     effect_sd: EffectSD | None
-    detectable: float  # smallest effect seen with 80% power
-    detectable_next: float  # the same with one more block
+    detectable: float  # smallest effect with 80% power
+    detectable_next: float  # with another block
     half_width: float  # expected half-width of its interval
     half_width_next: float
     alpha: float = ALPHA  # shared by the hypotheses
@@ -105,7 +105,7 @@ def power(effect: float, effect_sd: float, blocks: int, hypotheses: int = 1, alp
 
 
 def smallest_detectable(effect_sd: float, blocks: int, hypotheses: int = 1, alpha: float = ALPHA) -> float:
-    """Smallest effect that is seen with 80% power; inf with a single block."""
+    """Smallest effect with 80% power; inf with a single block."""
     if blocks < 2:
         return inf
     low, high = 0.0, effect_sd
@@ -198,7 +198,7 @@ def average_power(planned: Plan) -> float:
 
 
 def plan(of: Tested, blocks: int, effect_sd: EffectSD | None = None, claims: int = 0, alpha: float = ALPHA) -> Plan:
-    """What `blocks` blocks of the design can see, and what one more would buy.
+    """What `blocks` blocks of the design can detect, and what another block would add.
 
     claims: tests declared next to the tested effect of each component. alpha: the error that all share. ValueError for
     fewer than one component or block, or an SD that is not above 0.
@@ -218,7 +218,7 @@ def plan(of: Tested, blocks: int, effect_sd: EffectSD | None = None, claims: int
 
 
 def describe(planned: Plan, repeats: Repeats | None = None) -> list[str]:
-    """Sentences for a terminal or a report: what the plan sees, what one more block buys, blocks for round effects."""
+    """Sentences for a terminal or a report: what the plan detects and another block adds, blocks for round effects."""
     what = EFFECTS[planned.effect]
     an_effect = f"{'an' if what[0] in 'ae' else 'a'} {what}"
     number = planned.hypotheses

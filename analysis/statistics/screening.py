@@ -46,7 +46,7 @@ def ranks_only(fit: TwoWayFit, grid: Grid) -> bool:
 def ranked_only(estimate: Estimate, fit: TwoWayFit) -> Estimate:
     """Return the estimate of a fraction, without interval and p-value where it has too few blocks to judge by.
 
-    With fewer than five blocks the test by block confirms nothing of a realistic size (power 29% for two residual SDs
+    With fewer than five blocks the test by block confirms no effect of a realistic size (power 29% for two residual SDs
     at three blocks), and the tests that would, of pooled residuals or of Lenth, err in 21 to 25% of runs without any
     effect where effects vary from seed to seed.
     """
@@ -56,7 +56,7 @@ def ranked_only(estimate: Estimate, fit: TwoWayFit) -> Estimate:
 
 
 def half_normal(rows: Sequence[FractionRow]) -> list[tuple[FractionRow, float]]:
-    """Return the known contrasts by size, the smallest first, each with its half-normal quantile."""
+    """Return the estimated contrasts, the smallest first, each with its half-normal quantile."""
     ordered = sorted((row for row in rows if row.estimate.has_value), key=lambda row: abs(row.estimate.value))
     n = len(ordered)
     return [(row, float(ndtri(0.5 + 0.5 * (i + 0.5) / n))) for i, row in enumerate(ordered)]

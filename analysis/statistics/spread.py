@@ -69,7 +69,7 @@ def covariance(variance: BlockVariance, first: FloatArray, second: FloatArray) -
 
 
 def is_identified(variance: BlockVariance, contrast: FloatArray) -> bool:
-    """Whether more than one block has each cell of the contrast, so that a variance between blocks can be seen."""
+    """Whether multiple blocks have each cell of the contrast, so that a variance between blocks can be estimated."""
     return bool((np.einsum("i,pij,j->p", contrast, variance.hidden, contrast) < 1e-12 * (contrast @ contrast)).all())
 
 

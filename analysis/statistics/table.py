@@ -14,7 +14,7 @@ from branchwise.analysis.records.teachers import TeacherValue, teachers
 from branchwise.analysis.statistics.attribution import ScaleResult
 from branchwise.analysis.statistics.model import Estimate, mean_and_sd
 
-FLOOR = "floor_"  # columns so named hold what the measure gives for data against data
+FLOOR = "floor_"  # prefix of columns with the measure of data against data
 
 
 def _is_floor(column: str) -> bool:

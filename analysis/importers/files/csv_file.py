@@ -107,7 +107,7 @@ def _rows(file: io.StringIO, delimiter: str) -> Iterator[list[str]]:
 
 
 def _fast(data: memoryview, delimiter: str, width: int, quoted: bool) -> list[Any] | None:
-    """The columns by Arrow's reader; None where it cannot read the file, or not in the same way."""
+    """The columns by Arrow's reader; None where it cannot read the file or would read it differently."""
     names = [f"f{i}" for i in range(width)]
     for block in (_BLOCK, len(data) + 1):
         try:
@@ -143,7 +143,7 @@ def _slow(path: Path, text: str, delimiter: str) -> list[Any]:
 
 
 def _names(header: list[str], columns: list[Any]) -> list[str | None]:
-    """The names of the columns; None for those without one that hold only the number of the row."""
+    """The names of the columns; None for unnamed columns of row numbers."""
     names: list[str | None] = []
     for i, name in enumerate(header):
         name = name.strip().strip("\ufeff")

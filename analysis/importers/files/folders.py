@@ -1,4 +1,4 @@
-"""Folders of runs: walked in one order, without links to folders, which could form cycles or lead to a run twice."""
+"""Folders of runs: walked in a fixed order, without links to folders (cycles, duplicate runs)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The history of a single run as a CSV with a row for each step, most cells of which may be empty."""
+"""The history of a single run as a CSV with a row for each step; many cells may be empty."""
 
 from __future__ import annotations
 

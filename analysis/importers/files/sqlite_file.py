@@ -30,7 +30,7 @@ def tables(path: Path) -> set[str]:
 def open_copy(path: Path) -> Iterator[sqlite3.Connection]:
     """A connection that cannot write to the database.
 
-    A database with a log or journal next to it is read from a copy: reading one would write its log into it.
+    A database with a log or journal next to it is read from a copy: reading would write the log into the database.
     """
     if _is_quiet(path):
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:

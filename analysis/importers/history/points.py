@@ -37,7 +37,7 @@ class History:
     """The histories of a source's metrics.
 
     Attributes:
-        load: The points of a column; their rows are those of the table that the reader made.
+        load: The points of a column; their rows are those of the reader's table.
         rows: The reader's row of each row that remains of its table; None for all of them.
         is_loaded: Whether the points are in memory, so that they may be inspected without being chosen from.
         summary: What the tool calls the value that it keeps of each metric, where scripts may set it to another than
@@ -109,7 +109,7 @@ class MetricLog:
         )
 
     def last(self, name: str) -> dict[int, float]:
-        """The value at the largest step of each run with values; of several, the last logged."""
+        """The value at the largest step of each run with values; of duplicates, the last logged."""
         points = self.points(name).sorted()
         if not len(points.rows):
             return {}

@@ -1,4 +1,4 @@
-"""Levels and seeds as text: which spellings mean the same, and which only look as if they did."""
+"""Levels and seeds as text: which spellings are equal, and which only look equal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FALSE = ("false", "f", "no", "n", "off", "0", "0.0")
 MISSING = ("", "nan", "<na>", "nat")  # what pandas prints for no value
 EMPTY_TEXTS = ("none", "null", *MISSING)
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?")
-# As programs print numbers: no leading zeros, no trailing ones but `.0`, one digit before the point of an exponent.
+# As programs print numbers: no leading zeros, no trailing zeros but `.0`, one digit before the point of an exponent.
 _PRINTED = re.compile(
     r"-?(?:(?:0|[1-9]\d*)(?:\.0|\.\d*[1-9])?|[1-9](?:\.0|\.\d*[1-9])?[eE][+-]?\d{1,3})"
 )  # fmt: skip
@@ -35,7 +35,7 @@ class Spelling:
 def read_spelling(name: str, texts: Sequence[str]) -> Spelling:
     """Read the distinct texts of a column that identifies runs.
 
-    Equal numbers as programs print them (1, 1.0, 1e0) are one value, and so are the spellings of a boolean. In a column
+    Equal numbers as programs print them (1, 1.0, 1e0) are equal, and so are the spellings of a boolean. In a column
     with text that no program prints for a number (1.10, 007, 12e3) all stay as they are, as versions and names do.
     """
     read = {text: "" if text.lower() in MISSING else text for text in texts}

@@ -36,15 +36,15 @@ _COLUMN = re.compile(
 
 
 def classify(text: str) -> End | None:
-    """The end that a tool's state means; None for an unknown one. An empty state counts as finished."""
+    """The final state for a tool's state; None if unknown. An empty state counts as finished."""
     plain = re.sub(r"[\s-]+", "_", text.strip().lower()).rpartition(".")[2]
     return _END.get(plain, _END.get(plain.replace("_", ""))) if plain else "finished"
 
 
 def state_columns(runs: RunTable, used: set[str], source: str) -> list[str]:
-    """The columns with the states of runs: the tool's own, or one called `state` or `status` with states as values.
+    """The columns with the states of runs: the tool's, or columns called `state` or `status` with states as values.
 
-    A column that is compared or that holds none of the known states is a setting, regardless of its name. Raises
+    A column that is compared or that holds no known state is a setting, regardless of its name. Raises
     RunFolderError when only some of its values are known.
     """
     if runs.state:

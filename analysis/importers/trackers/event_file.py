@@ -32,7 +32,7 @@ class Events:
     Attributes:
         scalars: Steps and values by tag, in the order in which they were logged.
         settings: The hyperparameters; None if none exist.
-        state: How the run ended; "" if unknown.
+        state: Final state of the run; "" if unknown.
         cut_off: Whether the last record of a file is incomplete.
         damaged: Whether a file cannot be read to its end, or a record is not what was written.
     """

@@ -72,9 +72,9 @@ def _settings(folder: Path) -> dict[str, Any]:
 
 
 def _result_file(folder: Path) -> Path | None:
-    """The file of results of a job. Raises RunFolderError for several candidates."""
+    """The file of results of a job. Raises RunFolderError for multiple candidates."""
     files = sorted(file for file in folder.iterdir() if file.suffix in SUFFIXES and file.is_file())
-    if not files:  # Lightning's CSVLogger creates its own folders
+    if not files:  # Lightning's CSVLogger creates folders
         files = sorted(file for file in folder.rglob("metrics.csv") if file.is_file())
     named = [file for file in files if file.stem in RESULTS]
     files = named if len(files) > 1 and named else files

@@ -189,7 +189,7 @@ def _mapping(file: Path) -> Mapping[str, Any]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except ValueError:
-        return {}  # cut off like any file of an interrupted run; the trial is then one without settings
+        return {}  # cut off like any file of an interrupted run; the trial then has no settings
     return content if isinstance(content, Mapping) else {}
 
 

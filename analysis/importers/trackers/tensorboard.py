@@ -85,7 +85,7 @@ def _runs(result: dict[Path, Events]) -> tuple[list[Run], list[Path]]:
     """The runs, and the folders with scalars that belong to none.
 
     A folder with hyperparameters is a run, with all folders below it without hyperparameters. PyTorch's
-    `add_hparams` writes them into a separate folder below the run's: where there is one such folder, it is joined
+    `add_hparams` writes them into a separate folder below the run's: a single such folder is joined
     with the run above it.
     """
     settings = {folder: _settings(folder, events) for folder, events in result.items()}

@@ -25,7 +25,7 @@ _RUN, _HISTORY, _SUMMARY, _CONFIG, _EXIT = 17, 2, 3, 5, 18  # fields of its reco
 
 @dataclass
 class Run:
-    """A run, from the log of each of its processes: a resumed run has more than one."""
+    """A run, from the log of each of its processes: a resumed run has multiple logs."""
 
     id: str
     project: str

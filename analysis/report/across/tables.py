@@ -17,7 +17,7 @@ from branchwise.analysis.statistics.findings import Findings
 def across_of(analyses: Sequence[Findings]) -> tuple[Across | None, tuple[str, ...]]:
     """What holds across the data sets of a run, and what a reader must know of it.
 
-    None of a run on one data set, of an unfinished one, and, with the reason, where the effects cannot be combined.
+    None for a run on one data set, an unfinished run, and, with the reason, effects that cannot be combined.
     """
     crossed = [findings for findings in analyses if findings.run.outline.across]
     if not crossed or crossed[0].run.unfinished:

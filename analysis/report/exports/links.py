@@ -48,7 +48,7 @@ def _absent(value: object) -> bool:
 
 
 def _link(run: Run, target: Path, name: str) -> str:
-    """The way from the page to a file or folder of the run; empty where that is missing."""
+    """The relative path from the page to a file or folder of the run; empty where that is missing."""
     path = run.folder / name
     if not path.exists():
         return ""

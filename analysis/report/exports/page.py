@@ -45,12 +45,12 @@ def measure_tables(measured: Remeasured) -> list[Table]:
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """What a report shows of one analysed part of its runs.
+    """The report of an analysed part of its runs.
 
     Attributes:
         findings: Its results.
         remeasured: Its results under further evaluations.
-        number: Its place among several, from 1; 0 where it is the only one.
+        number: Its position, from 1; 0 for a single part.
         plots: Its figures.
     """
 
@@ -61,12 +61,12 @@ class Section:
 
     @property
     def key(self) -> str:
-        """How names of its tables and figures begin; empty where it is the only one."""
+        """Prefix of the names of its tables and figures; empty for a single part."""
         return f"run{self.number}-" if self.number else ""
 
     @property
     def heading(self) -> str:
-        """What its answers and titles begin with; empty where it is the only one."""
+        """Prefix of its answers and titles; empty for a single part."""
         return f"{self.findings.run.label}: " if self.number else ""
 
 
@@ -124,7 +124,7 @@ def costs(run: Run) -> dict[str, str]:
 
 
 def _seconds(manifest: Mapping[str, Any]) -> float:
-    """How long the run ran: all its sessions, without the pauses between them; 0 when that is not known."""
+    """Duration of all sessions of the run, without pauses; 0 if unknown."""
     if hours := (manifest.get("spent") or {}).get("hours"):
         return float(hours) * 3600
     started, ended = manifest.get("started"), manifest.get("ended")

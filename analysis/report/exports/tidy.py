@@ -23,7 +23,7 @@ def effects(findings: Findings) -> pd.DataFrame:
     """A row per outcome, component and quantity that the design can estimate.
 
     Positive effects are improvements; a share is a fraction of the total gain. The quantity that is tested against zero
-    has `p_holm`, the others only `p`. `next_seed_low` and `next_seed_high` bound the effect on one further seed.
+    has `p_holm`, the others only `p`. `next_seed_low` and `next_seed_high` bound the effect on the next seed.
     """
     rows = []
     for i, scale in enumerate(findings.outcomes):
@@ -91,12 +91,12 @@ TABLES = {"effects": effects, "cells": cells, "arms": arms, "claims": claims}
 
 
 def all_tables(analyses: Sequence[Findings]) -> dict[str, pd.DataFrame]:
-    """The four tables by name; with a first column where there are multiple runs (`run`) or data sets."""
+    """The four tables by name; with a first column for multiple runs (`run`) or data sets."""
     return {name: stacked(table, analyses) for name, table in TABLES.items()}
 
 
 def stacked(table: Callable[[Findings], pd.DataFrame], analyses: Sequence[Findings]) -> pd.DataFrame:
-    """Return a table of each analysis below one another, with a first column that names it; of one, its table."""
+    """Return the stacked tables of the analyses, with a first column that names each; a single table as it is."""
     tables = [table(findings) for findings in analyses]
     if len(tables) == 1:
         return tables[0]

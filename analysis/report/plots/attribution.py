@@ -120,7 +120,7 @@ def _value(v: float, scale: ScaleResult) -> float:
 
 
 def _step_label(axes: Axes, text: str, start: float, stop: float, y: float) -> None:
-    """Next to the bar: right of it, or left where there is more room, and enough not to run into the names."""
+    """Next to the bar: on the side with more room, clear of the names."""
     low, high = axes.transData.inverted().transform(axes.transAxes.transform([(0, 0), (1, 1)]))[:, 0]
     to_pixels = axes.transData.transform
     padding, right = min(start, stop), max(start, stop)

@@ -43,7 +43,7 @@ def effect_axis(axis: Axis, scale: ScaleResult, low: float, high: float, subject
 
 
 def percent_ticks(outcome: Outcome, low: float, high: float) -> list[tuple[float, str]]:
-    """Effects on the log scale that are round percentages, with labels, few enough to stand side by side."""
+    """Effects on the log scale that are round percentages, with labels, few enough not to overlap."""
     room, sign = (high - low) / MAX_LABELS, 1 if outcome.better == "lower" else -1
     chosen: list[tuple[float, str]] = []
     for percentage in PERCENTS:

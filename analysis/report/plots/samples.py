@@ -130,8 +130,8 @@ def _of_teacher(run: Run) -> Iterator[tuple[str, Path]]:
 
 
 def read_grid(path: Path) -> Grid | str:
-    """Return the tiles of a picture that states how large they are (PNG text `Tile`, WIDTHxHEIGHT); one tile where it
-    does not; why it cannot be shown where it is no picture, or too large."""
+    """Return the tiles of a picture, by the size in its PNG text `Tile` (WIDTHxHEIGHT); a single tile where it
+    has none; the reason where it is no picture, or too large."""
     try:
         if not path.is_file():
             return "it is not a regular file"

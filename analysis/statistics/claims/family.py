@@ -1,4 +1,4 @@
-"""A family of hypotheses with a graph: which share of the 5% each has, and where it goes once it is rejected.
+"""A family of hypotheses with a graph: the share of the 5% of each, and who inherits it after a rejection.
 
 Bretz, Maurer, Brannath & Posch (2009): the sequentially rejective procedure, which keeps the family-wise error for any
 weights that sum to one and any graph whose rows sum to at most one. Equal weights and equal edges are Holm's procedure.
@@ -15,7 +15,7 @@ Edges = dict[Key, dict[Key, float]]
 
 
 def adjusted(p_values: Mapping[Key, float], weights: Mapping[Key, float], edges: Edges[Key]) -> dict[Key, float]:
-    """Adjusted p-values: a hypothesis is rejected at level alpha where its own is at most alpha. NaN stays NaN.
+    """Adjusted p-values: a hypothesis is rejected at level alpha where its p-value is at most alpha. NaN stays NaN.
 
     p_values: of each hypothesis; weights: their shares of alpha at the start, 0 where absent; edges[a][b]: the part of
     a's share that goes to b once a is rejected. A hypothesis without a p-value keeps its share.

@@ -22,7 +22,7 @@ Settled = tuple[tuple[Verdict, ...], tuple[ScaleResult, ...]]
 
 @dataclass(frozen=True, kw_only=True)
 class FamilyResult:
-    """What was tested, and what that gave.
+    """Tested hypotheses and their results.
 
     Attributes:
         evidence: What the claims were tested by.
@@ -38,7 +38,7 @@ class FamilyResult:
 def judge_family(
     parts: Sequence[tuple[Observations, Sequence[Claim]]], already_tested: Collection[str] = ()
 ) -> list[FamilyResult]:
-    """Estimate the effects on each data set, and test claims and effects of all of them as one family.
+    """Estimate the effects on each data set, and test all their claims and effects as one family.
 
     Args:
         parts: The arms on each data set, and the claims on them.
@@ -66,7 +66,7 @@ def settle(
     """Adjust for the size of the family: verdicts with statuses, outcomes with adjusted p-values.
 
     The claims and the tested effects of the components on the primary outcome share alpha as Holm has it. The effects
-    of a component on the other outcomes follow its own on the primary, and are tested with the remaining share.
+    of a component on the other outcomes follow its effect on the primary, and are tested with the remaining share.
     Effects that the design cannot estimate take no share. Two-sided tests, so a claim is refuted at the same level at
     which it would be supported. Claims that test the same thing, or the very contrast of a tested effect against zero,
     share a place.
@@ -83,7 +83,7 @@ def settle(
 def settle_together(
     parts: Sequence[TestedPart], unfinished: str = "", already_tested: Collection[str] = ()
 ) -> list[Settled]:
-    """Adjust over multiple data sets at once: what `settle` does, for the hypotheses of all of them as one family."""
+    """Adjust over multiple data sets at once: as `settle`, with all hypotheses in a single family."""
     if unfinished:
         return [_not_judged(verdicts, outcomes, unfinished) for verdicts, outcomes in parts]
     families = [_Family.of(number, *part, already_tested) for number, part in enumerate(parts)]

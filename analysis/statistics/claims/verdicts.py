@@ -75,7 +75,7 @@ def _limit(test: Test, claim: Claim, evidence: Evidence, weights: Mapping[str, f
 
 
 def seeds_note(verdicts: Sequence[Verdict]) -> list[str]:
-    """How many seeds would decide the claims that are not shown."""
+    """Number of seeds that would decide the undecided claims."""
     waiting = [v for v in verdicts if v.status == "not shown" and v.runs and (v.test.favours or not v.claim.one_sided)]
     if not waiting:
         return []

@@ -30,7 +30,7 @@ class Difference:
         estimate: On that scale; raw values, log ratios or log odds.
         raw: In the metric's unit.
         p_holm: Adjusted over all differences of a comparison.
-        ratio: Width of the unpaired interval over the paired one on the shared seeds; NaN if unknown.
+        ratio: Ratio of the widths of unpaired and paired interval on the shared seeds; NaN if unknown.
         note: On values that the scale cannot take.
     """
 

@@ -1,4 +1,4 @@
-"""Do the seeds agree? Numbers that tell why the interval by block and the pooled one differ; they choose no test."""
+"""Do the seeds agree? Numbers that explain why intervals by block and pooled intervals differ; they choose no test."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WIDER = 2.0  # times the pooled standard error, from where it is reported
 
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
-    """One component. se_ratio: standard error of its Shapley value by block over the pooled one; varies: F of block x
+    """A component. se_ratio: standard error of its Shapley value by block over the pooled error; varies: F of block x
     component on the blocks that have each cell; off_sd, on_sd: residual SD of the cells without and with it; p-values
     adjusted over the components (Holm). NaN where the table is too small."""
 

@@ -20,7 +20,7 @@ def unfinished(progress: str) -> list[str]:
 
 
 def limits(declared: Mapping[str, Any], spent: Mapping[str, Any], reached: str) -> list[str]:
-    """The limit that stopped the run, if one was reached, and how much of its limits it used."""
+    """The limit that stopped the run, if any, and how much of its limits it used."""
     taken = [
         f"{float(spent.get(key, 0.0)):.3g} of {float(declared[key]):g} {unit}"
         for key, unit in (("hours", "h"), ("gpu_hours", "GPU hours"), ("cost", "of cost"))
@@ -33,7 +33,7 @@ def limits(declared: Mapping[str, Any], spent: Mapping[str, Any], reached: str) 
 
 
 def seal_notes(late_claims: bool, claims_modified: bool, space_modified: bool) -> list[str]:
-    """What was changed after the run began: its claims, or only the rest of its space."""
+    """Changes after the start of the run: claims, or only the rest of its space."""
     if late_claims:
         return ["The claims were written after the runs, so they are exploratory: no verdict here confirms anything."]
     if claims_modified:
@@ -90,7 +90,7 @@ def completeness(arms: pd.DataFrame, failed: pd.DataFrame, missing: Sequence[str
         arms: Each arm that ran.
         failed: Those without a value.
         missing: Names of planned arms that have no row.
-        planned: How many arms were planned, where that is known; for arms that no plan names.
+        planned: How many arms were planned, if known; for arms that no plan names.
     """
     notes = []
     if missing:

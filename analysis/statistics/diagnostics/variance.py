@@ -20,10 +20,10 @@ CLEAR = 3.0  # standard errors of the gain, from which a share is reliable
 
 @dataclass(frozen=True, kw_only=True)
 class Variance:
-    """Standard deviations on a single scale (log: 0.05 is about 5% of the distance). NaN where the run cannot tell.
+    """Standard deviations on a single scale (log: 0.05 is about 5% of the distance). NaN if not estimable.
 
     residual: within blocks, what each interval rests on; block: between blocks, which the design removes;
-    total: one cell over seeds, pooled over the cells where seeds are not shared; sampling: of one value (the mean of
+    total: a cell over seeds, pooled over the cells where seeds are not shared; sampling: of one value (the mean of
     its repeats) when only the sampling seed changes;
     training: total without sampling; intra_block: share of the total variance that blocks carry, possibly negative.
     """

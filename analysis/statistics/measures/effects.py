@@ -39,7 +39,7 @@ class Effects:
 
 @dataclass(frozen=True, kw_only=True)
 class Remeasured:
-    """Results of further evaluations of a run; `effects` begins with the sweep's primary. Empty when there are
+    """Results of further evaluations of a run; `effects` begins with the sweep's primary. Empty when a run has
     none. named: those that the run declared."""
 
     run: Run

@@ -62,7 +62,7 @@ def exact_levels(looks: Sequence[int], alpha: float, spending: Spending) -> Floa
         spending: How much of alpha may be used up by each look.
 
     Returns:
-        A level for each look.
+        Levels by look.
 
     Example:
         >>> exact_levels((4, 5, 6, 7, 8), 0.05, "obrien_fleming").round(4).tolist()
@@ -88,7 +88,7 @@ def levels_spending(looks: Sequence[int], increments: Sequence[float] | FloatArr
 
 
 def error_of(looks: Sequence[int], levels: Sequence[float] | FloatArray) -> float:
-    """Compute the probability, without an effect, that the p-value of some look is at or below its level."""
+    """Compute the probability, without an effect, that some p-value is at or below the level of its look."""
     chain, total = _Chain.first(looks[0]), levels[0]
     for before, n_blocks, level in zip(levels, looks[1:], levels[1:], strict=False):
         chain = replace(chain, end=min(chain.end, _q_of_level(before, chain.blocks)))
@@ -108,7 +108,7 @@ def _level_of_q(q: float, blocks: int) -> float:
 
 @dataclass(frozen=True)
 class _Chain:
-    """P(no look before has rejected) by |q| at this number of blocks; beyond `end` it is 0."""
+    """P(no rejection before) by |q| at this number of blocks; beyond `end` it is 0."""
 
     blocks: int
     survival: Callable[[FloatArray], FloatArray]
@@ -126,7 +126,7 @@ class _Chain:
         # Dense near the end, where the survival falls steeply; on a scale of asinh, since t has long tails.
         grid = np.linspace(0, pi / 2, _NODES)
         nodes = np.sinh(np.arcsinh(end) * np.sin(grid))
-        # |q before| < limit is one interval of phi: R cos(phi - tilt) > sqrt(n-1) q, R cos(phi + tilt) > -sqrt(n-1) q.
+        # |q before| < limit is an interval of phi: R cos(phi - tilt) > sqrt(n-1) q, R cos(phi + tilt) > -sqrt(n-1) q.
         tilt = atan2(1.0, limit * sqrt(n))
         inside = np.arccos(np.minimum(sqrt(n - 1) * nodes / radius, 1.0))
         low = np.maximum(np.maximum(tilt - inside, -tilt - (pi - inside)), -pi / 2)
@@ -192,7 +192,7 @@ class Boundary:
         return float(np.exp(np.interp(np.log(alpha), np.log(self.alphas), np.log(column))))
 
     def alpha(self, n_blocks: int, p: FloatArray | float) -> FloatArray:
-        """Return the alpha at which only this look rejects a nominal p; at least the grid's lowest, 1 above it."""
+        """Return the alpha at which only this look rejects a nominal p; no less than the grid's lowest, 1 above it."""
         column = self.levels[:, self.looks.index(n_blocks)]
         p = np.asarray(p, dtype=float)
         inside = np.exp(np.interp(np.log(np.clip(p, column[0], column[-1])), np.log(column), np.log(self.alphas)))

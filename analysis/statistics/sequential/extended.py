@@ -18,7 +18,7 @@ MIN_BLOCKS = 3  # below, the levels of a second look are not computed
 
 
 def with_decisions(lineage: Lineage, family: FamilyResult) -> FamilyResult:
-    """What was tested before the run grew at its p-value of then, or a larger one: growing never lowers it."""
+    """Earlier tests of an extended run at their p-values of then or larger: an extension never lowers them."""
     before = lineage.decided
     claims = {item.hypothesis: item for item in before if not item.component}
     effects = {(entry.outcome, entry.component): entry for entry in before if entry.component}
@@ -50,7 +50,7 @@ def _same(item: Mapping[str, float], other: Mapping[str, float]) -> bool:
 
 
 def _stricter(old: float, new: float) -> float:
-    """The larger p-value; NaN without an earlier one."""
+    """The larger p-value; NaN if none is earlier."""
     return old if isnan(old) or isnan(new) else max(old, new)
 
 

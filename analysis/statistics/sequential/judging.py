@@ -26,7 +26,7 @@ from branchwise.analysis.statistics.estimation import Evidence, estimate
 from branchwise.analysis.statistics.model import Estimate, ratio
 from branchwise.analysis.statistics.sequential.boundaries import Boundary, boundary
 
-End = Literal["decided", "futile", "max", ""]  # why no look follows; empty while one may
+End = Literal["decided", "futile", "max", ""]  # why no look follows; empty otherwise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,13 +35,13 @@ class Hypothesis:
 
     Attributes:
         name: The claim's text, or `anchor.shapley`; for a further outcome `anchor.shapley(rho)`.
-        nominal: Its p-value at each look, NaN without a test.
-        p: Its sequential p-value at each look.
-        adjusted: That, adjusted over the family, at each look.
-        favours: Whether the estimate lay on the claimed side at the look where the smallest sequential p-value arose.
+        nominal: p-values by look, NaN without a test.
+        p: Sequential p-values by look.
+        adjusted: Those, adjusted over the family.
+        favours: Whether the estimate was on the claimed side at the smallest sequential p-value.
         decided_after: Blocks at the look that rejected it; None while it is open.
-        power: Conditional power at the last look under the trend so far; NaN once it is decided.
-        repeated: Interval at the level of the last look, valid at each look.
+        power: Conditional power at the last look under the trend so far; NaN once decided.
+        repeated: Repeated interval at the level of the last look.
     """
 
     name: str
@@ -60,13 +60,13 @@ class InterimResults:
 
     Attributes:
         looks: As declared.
-        blocks: Finished blocks at each look that was reached; empty before the first.
+        blocks: Finished blocks at the looks so far.
         arms: Arms of the run up to each of them.
         finished: Blocks that are complete now.
-        ended: Why no further look follows.
+        ended: Why the run stopped.
         claims: In the order of the claims.
         shapley: By outcome, then by component.
-        level: Error of the intervals that hold at each look, at the last; NaN before the first.
+        level: Error of the repeated intervals at the last look; NaN before the first.
     """
 
     looks: Looks
@@ -113,7 +113,7 @@ class InterimResults:
 
 @dataclass(frozen=True, kw_only=True)
 class _Tested:
-    """The family at one look: each test separately."""
+    """The family at a look: each test separately."""
 
     verdicts: tuple[Verdict, ...]
     outcomes: tuple[ScaleResult, ...]
@@ -145,7 +145,7 @@ def at_looks(interim: Interim) -> tuple[FamilyResult, InterimResults]:
     """Test a run at its looks, up to that which ends it.
 
     Returns:
-        What was found as of the last look (before the first, of the run as it is), and the looks themselves.
+        Findings as of the last look (before the first, of the run as it is), and the looks.
     """
     looks, now, claims = interim.looks, interim.now, interim.claims
     table, alpha = boundary(looks.blocks, looks.spending), now.inference.alpha
@@ -220,7 +220,7 @@ def _end(
     adjusted: Sequence[Sequence[float]],
     alpha: float,
 ) -> End:
-    """Why the run ends at this look; empty where it continues."""
+    """Why the run ends here; empty where it continues."""
     waiting = [i for i, p in enumerate(adjusted[-1]) if not p <= alpha]
     if not waiting:
         return "decided"
@@ -238,7 +238,7 @@ def _powers(
     waiting: Sequence[int],
     alpha: float,
 ) -> list[float]:
-    """Conditional power of each open hypothesis at the last look, at alpha over the number of those that are open.
+    """Conditional power of each open hypothesis at the last look, at alpha over the number of open hypotheses.
 
     Under the trend so far: mean and SD stay as they are, which makes it a normal probability. Stopping on it is not
     binding: it can only lower the error.

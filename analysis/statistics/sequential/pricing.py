@@ -85,7 +85,7 @@ def price(
 ) -> Iterator[tuple[float, float, float, float]]:
     """Yield, by size of effect: expected blocks, power under the looks, and power of as many blocks as `looks.max`.
 
-    Each of the hypotheses has that effect; errors are normal and independent. Power is that of one of them.
+    All hypotheses have that effect; errors are normal and independent. Power is per hypothesis.
     """
     rng = np.random.default_rng(0)
     errors = rng.normal(size=(RUNS, looks.max, hypotheses))

@@ -114,7 +114,7 @@ def best_of(search: Searched, better: Better) -> dict[str, Any] | None:
 
 
 def notes(match: Searched | None, better: Better) -> list[str]:
-    """What a search over multiple seeds found, and how often it looked."""
+    """Result of a search over multiple seeds, and its number of looks."""
     if match is None:
         return []
     sentences = []
