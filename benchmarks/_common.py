@@ -89,7 +89,7 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *not
 
 
 def peak_mb(pid: int) -> float:
-    """The most memory, in MB, that a running process has had; 0 for one that has finished."""
+    """Peak memory of a running process, in MB; 0 for a finished process."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:  # it has just exited

@@ -1,17 +1,17 @@
 #!/usr/bin/env python3
-"""Kills parts of running sweeps at random moments, resumes them, and compares with a sweep that nobody disturbed.
+"""Kills parts of running sweeps at random moments, resumes them, and compares with an uninterrupted sweep.
 
     python benchmarks/chaos.py --kills 20 --seed 0
     python benchmarks/chaos.py --faults 40 --seed 0 [--first 20]
 
-Each kill has a sweep of its own. SIGKILL hits in turn the driver, a trial's actor, a Ray Train worker (of the teacher
-or of a trial) and the raylet of one of two nodes. Then `--resume`, and every value, curve and weight must be the
-undisturbed sweep's, bit for bit; what was finished when the kill came must not have been touched. Exit code 1 if not.
+Each kill has a separate sweep. SIGKILL hits in turn the driver, a trial's actor, a Ray Train worker (of the teacher
+or of a trial) and the raylet of one of two nodes. After `--resume`, all values, curves and weights must equal the
+uninterrupted sweep's, bit for bit; arms finished before the kill must not change. Exit code 1 if not.
 
-Faults are of more kinds (tests/helpers/faults.py), one after the other, on sweeps of the surface: parts of Ray killed
+Faults are of more kinds (tests/helpers/faults.py), in turn, on sweeps of the surface: parts of Ray killed
 or stopped, files of the run deleted, cut off and flipped while it runs and at rest, a full disk, clocks that jump. A
 run whose plan or space was harmed at rest may be refused by name; all others must end with the same bits. The moments,
-files and bits of a fault depend on the seed and its number alone. Takes root, for the full disk.
+files and bits of a fault depend only on the seed and its number. Needs root, for the full disk.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ resources: {arms_per_trial: 3}
 
 @contextmanager
 def two_nodes() -> Iterator[tuple[str, Callable[[], None]]]:
-    """A Ray cluster of two nodes with one CPU each: its address, and what kills the second node's raylet."""
+    """A Ray cluster of two one-CPU nodes: its address, and a function that kills the second raylet."""
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
@@ -118,7 +118,7 @@ def disturb(kind: str, number: int, expected: Path, folder: Path, moments: rando
 def _killed_and_resumed(
     kind: str, new: tuple[object, ...], moment: Moment, storage: Path
 ) -> dict[str, tuple[int, bytes]] | None:
-    """What was finished at the kill; None when the sweep ended before. Raises RuntimeError when it cannot go on."""
+    """Arms finished at the kill; None if the sweep finished before. Raises RuntimeError when it cannot continue."""
     log = storage.with_suffix(".log")
     with two_nodes() if kind == "raylet" else nullcontext(("", None)) as (address, kill_raylet):
         where = ("--address", address) if address else ()

@@ -1,10 +1,10 @@
-"""What a command's arm costs beyond the program itself: programs that do nothing, as arms, as plain subprocesses, and
+"""Cost of a command's arm beyond its program: no-op programs as arms, as plain subprocesses, and
 trials of Ray Tune that call them.
 
     python benchmarks/command.py [--arms 100 1000] [--trials 100]
 
 Wall seconds an arm, with a program on each core at a time. Of a sweep and of Ray Tune, from the first result to the
-last one, so that what starts once does not count. The workers' memory is the most that any of them has had.
+last one, so that what starts once does not count. The workers' memory is the highest peak.
 """
 
 from __future__ import annotations

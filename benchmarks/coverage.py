@@ -1,19 +1,19 @@
-"""Do the 95% intervals cover 95% of the time? Simulated sweeps with known effects, analysed by the project's own code.
+"""Do the 95% intervals cover 95% of the time? Simulated sweeps with known effects, analysed by the project's code.
 
     .venv/bin/python benchmarks/coverage.py [--sweeps 1000] [--across]
 
-The question: do intervals cover the true mean over seeds, and verdicts keep their level, whatever the errors are? Each
+The question: do intervals cover the true mean over seeds, and verdicts keep their level, for all kinds of errors? Each
 sweep has k = 2, 3 or 4 components that interact, every cell of their factorial, 3, 5 or 8 blocks, and errors on the log
-scale of one of five kinds; in half of the settings one arm is lost, whichever it is. One line a setting:
+scale of one of five kinds; in half of the settings a random arm is missing. Columns, a line per setting:
 
 - coverage of Shapley values, main effects and of a contrast with two cells (add-one-in), by block;
-- coverage of shares that are shown, and how many are withheld;
+- coverage of reported shares, and the number withheld;
 - family-wise error of Holm over the Shapley values when no component does anything;
-- no interval: contrasts that the table cannot give one for;
+- no interval: contrasts without an interval;
 - the same of the pooled residual, which the report shows as a diagnostic.
 
-A second table asks what selection does to shares: coverage given that they are shown, by the true gain over its SE. A
-third has a factor with four doses beside two switches: coverage of the effects of levels and of the trend, and the
+A second table measures the selection of shares: coverage of reported shares, by the true gain over its SE. A
+third has a factor with four doses and two switches: coverage of the effects of levels and of the trend, and the
 family-wise error of Holm over them. A fourth has three correlated outcomes: the family-wise error over all of them,
 with and without a true effect on the primary one that opens the gate to the others. Two processes; half an hour on two
 cores.
@@ -70,7 +70,7 @@ def unequal(rng: Rng, blocks: int, cells: int) -> np.ndarray:
 
 
 def varying(rng: Rng, blocks: int, cells: int) -> np.ndarray:
-    """The first component's effect has an SD of one residual SD over blocks."""
+    """The first component's effect has an SD over blocks of a residual SD."""
     return rng.normal(0, SD, (blocks, cells)) + rng.normal(0, SD, (blocks, 1)) * _on(cells)
 
 
@@ -103,7 +103,7 @@ def truth(k: int) -> np.ndarray:
 def sweeps(
     k: int, means: np.ndarray, errors: str, blocks: int, failed_arms: bool, n: int, seed: int
 ) -> Iterator[TwoWayFit]:
-    """Fits of n simulated sweeps; lost: one arm of each, drawn at random, is missing."""
+    """Fits of n simulated sweeps; lost: a random arm of each is missing."""
     kind = list(ERRORS).index(errors)
     rng = np.random.default_rng([seed, kind, k, blocks, failed_arms])
     names = factorial_cells("abcd"[:k])
@@ -176,7 +176,7 @@ def setting(task: tuple[str, int, int, bool, int]) -> dict[str, float]:
 
 
 def selected_shares(task: tuple[float, float, int]) -> tuple[float, float, float]:
-    """(part shown, coverage given that it is shown, mean) of a share of known value, at a gain / SE; five blocks."""
+    """(fraction reported, its coverage, mean) of a share of given value, at a gain / SE; five blocks."""
     strength, true, n = task
     names = factorial_cells("ab")
     cells = contrasts.by_cell(contrasts.shapley(0, 2), names)

@@ -1,10 +1,10 @@
-"""Spaces and arguments with something wrong in them: is every one a plan or one sentence, within seconds?
+"""Invalid spaces and arguments: does each result in a plan or a single message, within seconds?
 
     python benchmarks/fuzz.py [--cases 10000] [--seed 0]
 
-Each case takes a real space, changes its text or its tree or lays mutated `--set` over it, and asks for a dry run. A
-finding is a traceback, a case of more than 5 s, a refusal that is not one printable line, or a plan with two equal rows
-or a component that changes nothing.
+Each case takes a real space, changes its text or its tree or adds mutated `--set`, and requests a dry run. A
+finding is a traceback, a case of more than 5 s, a refusal that is not a printable line, or a plan with two equal rows
+or a component without an effect on settings.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""What `benchmarks/gpu.sh` runs: the paper's nets on one GPU against the authors' step, the plan, and the peak.
+"""The code of `benchmarks/gpu.sh`: the paper's nets on a GPU against the authors' step, the plan, and the peak.
 
     python benchmarks/gpu.py [--reference DIR] [--device cuda:0] [--batch 64] [--arms 1 4 8 15] [--seconds 540]
 
-Steps: the authors' code (or, without it, the plain way of `step.py`), then ours in both modes and precisions; then what
-an arm costs in cohorts of several sizes; then samples and their features a second. Beside the peak of reserved memory,
-graphs included, stands what the plan's formula says. What the seconds did not suffice for is left out, and named.
+Steps: the authors' code (or, without it, the plain loop of `step.py`), then ours in both modes and precisions; the cost of
+an arm by cohort size; then samples and their features a second. Next to the peak of reserved memory,
+graphs included, is the plan's estimate. Measurements that did not fit into the seconds are omitted, and named.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def main() -> None:
 
 
 def peak_rates(device: str) -> dict[str, float]:
-    """FLOP/s at most by precision, by the table of GPUs; empty where it does not list this one, and on a CPU."""
+    """Peak FLOP/s by precision, from the table of GPUs; empty for an unlisted GPU and on a CPU."""
     import torch
 
     if device == "cpu":

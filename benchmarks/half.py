@@ -2,9 +2,9 @@
 
     python benchmarks/half.py [--repeats 4]
 
-Each student is sampled under several seeds in fp32 and again, under the same seeds, in bf16. `moved` is the mean of the
-differences, `noise` the standard deviation of the fp32 values over the seeds. A space that asks for bf16
-(`evaluate.precision`) is safe where `moved` is well below `noise`; the limit is one.
+Each student is sampled under the same seeds in fp32 and in bf16. `moved` is the mean of the
+differences, `noise` the standard deviation of the fp32 values over the seeds. A space with bf16
+(`evaluate.precision`) is safe where `moved` is well below `noise`; the limit is 1.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""How long the content of a folder of images takes to hash: `python benchmarks/hashing.py [--images 50000]`.
+"""Time to hash the content of a folder of images: `python benchmarks/hashing.py [--images 50000]`.
 
-The images are made here, in a folder that is removed afterwards. Each row has the time on the clock and the processor
+The images are made here, in a folder that is removed afterwards. Each row has wall time and processor
 time, which other work on the machine hardly changes: for files that were never seen, for the same ones in another
 process later (the median of three), and once more in the same process.
 """

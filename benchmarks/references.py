@@ -1,9 +1,9 @@
-"""Moments and neighbours against 1,000,000 reference features in a file: seconds, and memory beside its pages.
+"""Moments and neighbours against 1,000,000 reference features in a file: seconds, and memory without its pages.
 
     .venv/bin/python benchmarks/references.py [--references 1000000] [--dims 64]
 
-The question: does memory stay bounded, whatever the reference set's size? The file is mapped; Linux counts its pages as
-the process's while they are in memory, and takes them back when it needs room, so they are told apart.
+The question: does memory stay bounded for any size of the reference set? The file is mapped; Linux counts its pages as
+the process's while they are in memory, and reclaims them when it needs room, so they are counted separately.
 """
 
 from __future__ import annotations

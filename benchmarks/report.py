@@ -1,4 +1,4 @@
-"""How long `python -m analysis` takes, and how much memory, from a sweep's usual size up to 100,000 arms.
+"""Time and memory of `python -m analysis`, from a usual sweep up to 100,000 arms.
 
     python benchmarks/report.py [--arms 24 1000 100000]
 

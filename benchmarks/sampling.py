@@ -1,11 +1,11 @@
-"""Images a second: our sampler against diffusers' own DDIM loop, for the paper's student and for the digits student.
+"""Images a second: our sampler against diffusers' DDIM loop, for the paper's student and for the digits student.
 
     python benchmarks/sampling.py [--images 16] [--steps 2] [--rounds 5] [--threads 1] [--device cpu]
 
 Both sample with guidance, so two passes a step. `diffusers` is its scheduler in the loop of its documentation, on the
 same net, labels and noise: it has no pipeline that samples a class-conditional UNet2DModel with guidance, so the two
-lines that mix the branches are added to it. Few sampler steps stand for fifty: the cost of one does not depend on it.
-`bf16` is the same net under autocast, `together` several students in one vectorised pass instead of one by one.
+lines that mix the branches are added to it. A few sampler steps represent fifty: each costs the same.
+`bf16` is the same net under autocast, `together` a vectorised pass for all students.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What the platform itself costs from 10 to 10,000 arms: whole sweeps of the `surface` trainable, which takes no time.
+"""Overhead of the platform from 10 to 10,000 arms: complete sweeps of the instant `surface` trainable.
 
     python benchmarks/scale.py [--arms 10 100 1000 10000]
 
-`sweep` is the whole command: `before` the first result, from there to the last one, and `after`: the tables and the
+`sweep` is the complete command: `before` the first result, then up to the last, and `after`: the tables and the
 report. The limit is on the driver's memory; a cost that grows linearly has a steady number of arms a
 second, once the start-up no longer weighs.
 """

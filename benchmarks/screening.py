@@ -1,19 +1,19 @@
-"""Does a screening find what matters, and nothing else? Simulated sweeps, judged as the project judges them.
+"""Does a screening find only active components? Simulated sweeps, tested by the project's rules.
 
     .venv/bin/python benchmarks/screening.py [--sweeps 1000]
 
 Ten components in the fraction of 32 runs, every run on each of five seeds. Three do something: each main effect is 2
-residual SDs, and every pair of them interacts by half of that. One line a setting:
+residual SDs, and all pairs of them interact by half of that. Columns, a line per setting:
 
 - power: sweeps in which all three survive (p by block, Holm over the ten, at most 5%), by how much effects vary from
   seed to seed; the target is at least 95%;
 - false: sweeps in which any other component survives, with three components that do something and with none; the target
   is at most 5% plus two standard errors of the simulation;
-- pooled, Lenth: the same two numbers had the pooled residual or Lenth's pseudo standard error (1989) judged, which
+- pooled, Lenth: the same two numbers with the pooled residual or Lenth's pseudo standard error (1989), which
   here only rank.
 
-A second table has eight components in 16 runs at 3 and 5 seeds: why fewer than five blocks judge nothing. A few sweeps
-of each setting are analysed by the project's own code to show that the vectorised p-values are its own. Seconds.
+A second table has eight components in 16 runs at 3 and 5 seeds: why fewer than five blocks only rank. A few sweeps
+of each setting are analysed by the project's code to verify the vectorised p-values. Seconds.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def p_lenth(values: FloatArray) -> FloatArray:
 
 
 def rates(p: FloatArray, components: int, active: int) -> tuple[float, float]:
-    """The share of sweeps in which all active components survive, and in which any other one does."""
+    """The share of sweeps in which all active components survive, and in which any other does."""
     survives = np.array([holm(row) for row in p[:, :components].tolist()]) <= ALPHA
     return float(survives[:, :active].all(1).mean()), float(survives[:, active:].any(1).mean())
 

@@ -1,10 +1,10 @@
-"""What a search costs beside its arms: 1,000 trials of `surface`, which takes no time, here and by plain Ray Tune.
+"""Overhead of a search: 1,000 trials of the instant `surface`, in Branchwise and in plain Ray Tune.
 
     python benchmarks/search.py [--trials 1000] [--rounds 1]
 
 `plain` is what a user would write: a Tune function that reports the surface's value, and Ray's OptunaSearch, which
-keeps its study in memory and one trial an arm. Ours runs as a command, journal, records, tables and report
-included: with one arm a trial, and with as many as it chooses. The ways take turns; times are of whole processes,
+has its study in memory and a trial per arm. Ours runs as a command, journal, records, tables and report
+included: with one arm per trial, and with automatic cohorts. They run in turn; times are of complete processes,
 start-up included, the memory is the driver's.
 """
 

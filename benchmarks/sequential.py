@@ -1,15 +1,15 @@
-"""Do declared looks keep the error, and what do they save? Simulated runs, judged by the project's own code.
+"""Do declared looks keep the error, and what do they save? Simulated runs, tested by the project's code.
 
     .venv/bin/python benchmarks/sequential.py [--runs 20000]
 
 1. Exact: what looking without a plan errs in, and the levels that repair it.
 2. Family-wise error of nine hypotheses (three components on two outcomes in the graph of the report, and three claims),
-   under normal, t3 and 4x unequal errors, without any effect and with one on the first component.
+   under normal, t3 and 4x unequal errors, without any effect and with an effect of the first component.
 3. Claims of a direction, of a share and of equivalence at the edge of their null.
-4. Coverage of the intervals that hold at every look, and of plain ones, where the run ended.
+4. Coverage of repeated and plain intervals, at the end of the run.
 5. Futility: how often it ends a run, and what it costs. It is not binding, so the error above is without it.
 6. Expected blocks and power against fixed 5 and 10 blocks, where every hypothesis has the effect.
-7. The race of a search over several seeds: how often it stops a configuration as good as the best, and a worse one.
+7. The race of a search over seeds: how often it stops a configuration as good as the best, and a worse one.
 
 Two minutes on one core.
 """
@@ -130,7 +130,7 @@ def single_claims(looks: Looks, runs: int, rng: Rng) -> dict[str, float]:
 
 
 def coverage(looks: Looks, size: float, runs: int, rng: Rng) -> tuple[float, float]:
-    """Of the interval that holds at each look, and the plain one, where a single hypothesis stopped the run."""
+    """Of the repeated and the plain interval, where a single hypothesis stopped the run."""
     values = rng.normal(size, 1, (runs, looks.max, 1))
     blocks = play(values, looks).blocks
     table = boundary(looks.blocks, looks.spending)
@@ -144,7 +144,7 @@ def coverage(looks: Looks, size: float, runs: int, rng: Rng) -> tuple[float, flo
 
 
 def futility(m: int, runs: int, rng: Rng) -> None:
-    """What ending hopeless runs saves and costs: conditional power below 10% at the final Holm level."""
+    """Savings and cost of futility stops: conditional power below 10% at the final Holm level."""
     for size in (0.0, 0.5, 1.0, 2.0):
         values = rng.normal(size, 1, (runs, 10, m))
         parts = []

@@ -4,8 +4,8 @@
     python benchmarks/soak.py                               304 short trials: the driver's memory and open files
     python benchmarks/soak.py --minutes 60 --every 30       3,000 students of DASH of three steps; a fault every 30 s
 
-Faults are drawn from tests/helpers/faults.py; a sweep that one of them ends is resumed. After the time is up, nothing
-disturbs the sweep any more, and it runs to its end. Exit code 1 when an arm is lost or a finished one was touched.
+Faults are drawn from tests/helpers/faults.py; a sweep that exits is resumed. After the time is up, the sweep
+runs to its end without faults. Exit code 1 when an arm is missing or a finished arm has changed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import faults  # noqa: E402
 from kills import descendants, finished, start  # noqa: E402
 
 REPORT_INTERVAL = 50  # trials between two lines
-LINE_SECONDS = 300  # between two lines of the long one
+LINE_SECONDS = 300  # between two lines of the long table
 FACTORIAL = """\
 design:
   components:
@@ -50,7 +50,7 @@ evaluate: {{samples: 640, sampler_steps: 2, gap_samples: 64}}
 resources: {{arms_per_trial: 8, max_retries: 100, max_silence: 600}}
 """
 CELLS = 8
-# Most leave the sweep running, so that it makes progress: Ray's start lasts as long as the time between faults.
+# Few of them stop the sweep, so that it makes progress: Ray's start lasts as long as the time between faults.
 KINDS = (
     *("actor killed",) * 4,
     *("file deleted", "file cut off", "file flipped"),

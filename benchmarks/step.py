@@ -1,12 +1,12 @@
-"""One distillation step of the paper's nets: ours, one arm alone, against the authors' public code and the plain way.
+"""One distillation step of the paper's nets: ours with one arm, against the authors' public code and a plain loop.
 
     python benchmarks/step.py [--reference DIR] [--batch 4] [--steps 7] [--threads 1] [--device cpu] [--mode exact]
 
 DIR is a checkout of the authors' repository. Its `train_student.train` runs as it is, but for where its images and its
 teacher come from: both are handed to it in memory, untrained, so that reading them costs it nothing. `the plain way` is
-the same loop on diffusers' nets: a pass for each branch, PyTorch's optimizer as it comes, an average kept tensor by
-tensor, and losses read from the device in every step. All take their steps in turn, in one process. The authors' mixed
-precision is for CUDA alone: on a CPU their step is in fp32.
+the same loop on diffusers' nets: a pass for each branch, PyTorch's default optimizer, an average updated tensor by
+tensor, and losses read from the device in each step. All run in turn, in one process. The authors' mixed
+precision is only for CUDA: on a CPU their step is in fp32.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""The default ablation, shortened: our packing against the plain way, one TorchTrainer a student through Ray Tune.
+"""The default ablation, shortened: our packing against the plain way: a TorchTrainer a student through Ray Tune.
 
     python benchmarks/sweep.py [--rounds 1] [--full]
 
-Both are whole commands on the same storage, whose teacher was trained before, and end with the same report; the plain
-way is the same program told to give every arm a trial and a Ray Train worker of its own. `--full` runs our packing on
-the default space as it is and nothing else (about seven minutes).
+Both are complete commands on the same storage with a trained teacher, and write the same report; the plain
+way is the same program with a trial and a Ray Train worker per arm. `--full` runs our packing on
+only the default space as it is (about seven minutes).
 
 `work` is the seconds that the arms spent in steps, sampling, features and distances; `other` the share of all cores'
 time, from the start of the command to its end, that was not work; `cores` the share that was, between the first arm's
@@ -63,10 +63,10 @@ def main() -> None:
 
 
 def sweep(storage: Path, name: str, settings: dict[str, int]) -> tuple[float, float, float]:
-    """Of one sweep: its wall seconds, the seconds of work of all its arms, and the share of the cores at work."""
+    """Wall seconds of a sweep, the seconds of work of its arms, and the share of busy cores."""
     started = time.monotonic()
     process = start("platform/run_sweep.py", storage, settings, "--name", name)
-    first = 0.0  # when the first arm was seen to train
+    first = 0.0  # when the first arm was observed in training
     while process.poll() is None:
         if not first and any((storage / name / "progress").glob("[!.]*.json")):
             first = time.time()

@@ -2,7 +2,7 @@
 
     python benchmarks/tables.py [--sizes 100000x4 100000x30 1000000x30] [--formats csv parquet jsonl]
 
-Each table is made here and removed afterwards. Both are processes of their own, imports included; seconds are of
+Tables are temporary. Both are separate processes, imports included; seconds are of
 processors. The means of the cells in `ablation.json` must be those of a `groupby` of pandas. The limits are those of
 the CSV: 10 s for 100,000 runs, 60 s and 4 GB for 1,000,000 runs of 30 columns.
 """
@@ -78,7 +78,7 @@ def draw(runs: int, columns: int) -> Any:
 
 
 def cost(command: list[str]) -> tuple[float, float]:
-    """Seconds of processors and peak MB of a process. Its `ru_maxrss` would count what this one holds when it forks."""
+    """Seconds of processors and peak MB of a process. Its `ru_maxrss` would include this process's at the fork."""
     process, peak = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL), 0.0
     while True:
         waited, status, usage = os.wait4(process.pid, os.WNOHANG)

@@ -49,13 +49,13 @@ from branchwise.trainables.runtime.storage import Storage  # noqa: E402
 
 
 def main(arguments: list[str] | None = None, name: str | None = None) -> int:
-    """Run `branchwise NAME`, or this script where there is no name.
+    """Run `branchwise NAME`, or this script without a name.
 
     Returns:
         The exit code: 0 all arms are done, 2 bad input, 3 some arms are not done, 130 interrupted. A dry run returns 2
         where the run could not start.
     """
-    console = make_console()  # before anything takes the number of a stream that the caller closed
+    console = make_console()  # before another file reuses the number of a stream that the caller closed
     with interrupts.coalesce_interrupts():
         try:
             return execute(read_options(name, arguments), console)
@@ -69,7 +69,7 @@ def main(arguments: list[str] | None = None, name: str | None = None) -> int:
 
 
 def execute(options: argparse.Namespace, console: Console) -> int:
-    """Do what the options say. Raises what `classify_exit` knows while nothing has started."""
+    """Carry out the options. Before a start, raises exceptions known to `classify_exit`."""
     if options.command in ("status", "watch", "list"):
         return show_state(options, console)
     return run(options, console)
@@ -117,7 +117,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
             print_document(plan_document(plan, obstacle).model_dump())
         else:
             print_plan(plan, obstacle, console)
-    except OSError as error:  # before hours of work whose table nobody could read
+    except OSError as error:  # before hours of work with an unreadable table
         raise UserError(f"stdout cannot be written: {error.strerror}") from error
     if dry_run:
         return 2 if obstacle else 0

@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None, program: str | None = None) -> int:
 
 
 def outcome(trial: ArmTrial) -> str:
-    """The result of an arm, in words."""
+    """The result of an arm, as text."""
     result = trial.result
     if result.status == "done":
         outcome_names = {"metric", "value", "value_repeats", "comparability_key", "run_seconds", "steps"}

@@ -85,7 +85,7 @@ def execute(prepared: Plan, address: str | None, progress: bool) -> Study:
 
 @contextlib.contextmanager
 def _signals() -> Iterator[None]:
-    """Ctrl-C and "interrupt kernel" end the run in an orderly way; signals reach the main thread only."""
+    """Ctrl-C and "interrupt kernel" end the run in order; signals reach the main thread only."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -18,7 +18,7 @@ class Preview:
     Attributes:
         name: Name of the run.
         arms: A row per planned arm: arm, cell, block, seed. Empty for a search.
-        seconds: Expected duration, 0 where the function's duration is not yet known.
+        seconds: Expected duration, 0 if not yet measured.
         space: The space as YAML.
         text: The plan in lines.
     """

@@ -94,7 +94,7 @@ def resources(cpus: int, gpus: float, max_concurrent: int | None) -> dict[str, A
 
 
 def locate(function: Function) -> tuple[str, str, str]:
-    """Return how a space names the function, the folder it is imported from, and the source of one that is not.
+    """Return a function's name in a space, the folder it is imported from, and its source if it is not importable.
 
     A function of an importable module is named `module:function`. One that a notebook, a script or another function
     defines is registered in this process as `session:function`.

@@ -42,7 +42,7 @@ class Study:
 
     @cached_property
     def _analyses(self) -> Sequence[Findings]:
-        """The findings on each data set; of a run with searches, only those of its own settings."""
+        """The findings on each data set; of a run with searches, only those of the space's settings."""
         from branchwise.analysis.records.folder import load_run
         from branchwise.analysis.statistics.findings import analyse_run
 

@@ -158,7 +158,7 @@ def across(runs: Sequence[str | Path], *, storage: str | Path = RESULTS) -> Acro
     """Combine the effects of runs on different data sets: random-effects means and prediction intervals.
 
     Args:
-        runs: Names or folders of two runs or more, one of each data set. Two give no mean.
+        runs: Names or folders of the runs, one per data set. A mean needs three.
         storage: The storage of runs given by name.
 
     Returns:

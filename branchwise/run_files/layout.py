@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 RESULTS = "results"  # the folder of runs, unless the user names another storage
-FORMAT = 2  # of a run folder; one of another format is refused
+FORMAT = 2  # of a run folder; other formats are refused
 SPACE, PLAN, MANIFEST, LOCK = "space.yaml", "plan.json", "manifest.json", "lock.json"
 BEST = "best.yaml"  # of a search: its best settings as a space that can be run
 ARMS, STUDENTS, LOGS, REPORT = "arms", "students", "logs", "report"
@@ -30,14 +30,14 @@ def inside(folder: Path, name: str) -> Path:
     """Return the path of `name` in `folder`, which may be reached only by links within the folder.
 
     Args:
-        folder: The folder that names it; may be a link itself.
+        folder: The folder that names it; may be a link.
         name: A relative path with `/`, as in a file of the folder.
 
     Returns:
         The path, whether it exists or not.
 
     Raises:
-        OutsideError: `name` is absolute, has `..`, or a link on the way leads out of the folder.
+        OutsideError: `name` is absolute, has `..`, or a link leads out of the folder.
     """
     parts = PurePosixPath(name).parts
     if "\0" in name or ".." in parts or PurePosixPath(name).is_absolute():

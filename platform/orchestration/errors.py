@@ -24,7 +24,7 @@ class TakenOverError(SweepAbortedError):
 
 
 class ClusterUnavailableError(SweepAbortedError):
-    """Ray, or the node that it needs, is dead or does not answer."""
+    """Ray, or the node that it needs, is dead or does not respond."""
 
 
 class StalledError(SweepAbortedError):
@@ -32,7 +32,7 @@ class StalledError(SweepAbortedError):
 
 
 class RepeatedFailureError(SweepAbortedError):
-    """The first arms all failed for one reason, which the others would share."""
+    """The first arms all failed for a reason that the others share."""
 
 
 class TeacherFailedError(SweepAbortedError):

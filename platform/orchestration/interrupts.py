@@ -84,7 +84,7 @@ def deferred() -> Iterator[None]:
 def check(swallowed: bool = False) -> None:
     """Raise KeyboardInterrupt when a signal has arrived that was not handled.
 
-    swallowed: also when one was raised already, where that would have left the caller: a library has caught it.
+    swallowed: also after an exception that should have left the caller: a library has caught it.
     """
     if _request.arrived and (swallowed or not _request.raised) and not _request.deferring:
         _request.raised = True
@@ -92,14 +92,14 @@ def check(swallowed: bool = False) -> None:
 
 
 def reinstall_handlers() -> None:
-    """Puts the handlers of `coalesce_interrupts` back, where a library has changed them without Python's knowledge."""
+    """Puts the handlers of `coalesce_interrupts` back, where a library has changed them outside Python."""
     for number in SIGNALS:
         if signal.getsignal(number) is _on_signal:
             signal.signal(number, _on_signal)
 
 
 def note() -> None:
-    """Notes a signal that arrived by another way, such as Ray's handler: it is answered already."""
+    """Notes a signal that another handler, such as Ray's, has already handled."""
     _request.arrived = _request.raised = True
 
 

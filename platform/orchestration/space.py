@@ -37,7 +37,7 @@ SPACE_KEYS = (  # the others belong to the trainable
 
 
 class Resources(Strict):
-    """What one cohort, which is one trial of Ray Tune, takes.
+    """What a cohort (a trial of Ray Tune) needs.
 
     `workers` 0 trains inside the Tune actor, N >= 1 on N Ray Train workers. Each process trains on one GPU; one that is
     alone may do with a part of a GPU, so that several trials share it.
@@ -120,7 +120,7 @@ class Space:
 
     @property
     def has_trainable(self) -> bool:
-        """Whether the trainable is loaded, not replaced by a dry run's stand-in."""
+        """Whether the trainable is loaded, not a dry run's stand-in."""
         return not isinstance(self.module, UnimportedTrainable)
 
     @property
@@ -154,13 +154,13 @@ def refuse_limited_search(where: str, space: Space) -> None:
 def load_space(file: Path | str, overrides: Sequence[str] = (), imports: bool = True) -> Space:
     """Reads and checks a space file. Raises UserError with a message that names file, key and what is allowed.
 
-    Without `imports`, no code of the user's is imported: of an own trainable, the space alone is checked.
+    Without `imports`, no code of the user's is imported: of a custom trainable, only the space is checked.
     """
     return parse_space(str(file), _read(Path(file)), overrides, _folder_of(Path(file).absolute().parent), imports)
 
 
 def _folder_of(parent: Path) -> str:
-    """The folder that a space's code is in: of a space in a run folder, the one that its run was started from."""
+    """The folder of a space's code: for a space in a run folder, the folder where its run was started."""
     try:
         plan = read_sealed_json(read_file(parent / PLAN), str(parent / PLAN))
         folder = Path(schemas.check(schemas.Plan, plan, str(parent / PLAN)).get("space_folder") or parent)
@@ -172,7 +172,7 @@ def _folder_of(parent: Path) -> str:
 def _read(file: Path) -> bytes:
     try:
         return run_with_timeout(LIMIT_SECONDS, lambda: read_file(file))
-    except TimeoutError as error:  # a pipe that nobody writes to, a file system that is gone
+    except TimeoutError as error:  # a pipe without a writer, an unreachable file system
         raise UserError(f"{file}: cannot be read: {error}") from error
 
 

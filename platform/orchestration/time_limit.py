@@ -1,4 +1,4 @@
-"""Waiting for what may never answer, for so long and no longer."""
+"""Time limits for calls that may never return."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Hashable
 from typing import TypeVar
 
-LIMIT_SECONDS = 30.0  # for a storage, a cluster or a file to answer at the start of a sweep
+LIMIT_SECONDS = 30.0  # for a storage, a cluster or a file to respond at the start of a sweep
 LONGEST_GAP = 5.0  # that counts as silence heard
 
 T = TypeVar("T")
@@ -15,9 +15,9 @@ _abandoned: list[threading.Thread] = []
 
 
 def run_with_timeout(seconds: float, call: Callable[[], T]) -> T:
-    """What `call` returns or raises, unless that takes longer than `seconds`: then TimeoutError, an OSError.
+    """Return or raise as `call` does, or raise TimeoutError (an OSError) after `seconds`.
 
-    The call has a separate thread, so that Ctrl-C is heard meanwhile; one that never ends is abandoned.
+    The call has a separate thread, so that Ctrl-C works meanwhile; a thread that never ends is abandoned.
     """
     done = threading.Event()
     answer: list[T] = []
@@ -47,12 +47,12 @@ def abandon_thread(thread: threading.Thread) -> None:
 
 
 def has_abandoned_threads() -> bool:
-    """Whether a thread that was left behind is still at it; the end of a process would wait for some of these."""
+    """Whether an abandoned thread is still running; the end of a process would wait for some of these."""
     return any(thread.is_alive() for thread in _abandoned)
 
 
 class IdleTimer:
-    """How long something has not changed, as far as this process has seen: time it was stopped or slept is no proof."""
+    """Time without a change, as observed by this process: without time in which it was stopped or asleep."""
 
     def __init__(self) -> None:
         self._state: tuple[Hashable, ...] = ()
@@ -60,7 +60,7 @@ class IdleTimer:
         self._when = time.monotonic()
 
     def of(self, state: Hashable) -> float:
-        """Seconds for which this has been the state, when asked repeatedly."""
+        """Seconds in this state, as of repeated calls."""
         now = time.monotonic()
         self._seconds += min(now - self._when, LONGEST_GAP)
         self._when = now

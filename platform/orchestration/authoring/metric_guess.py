@@ -75,14 +75,14 @@ def _parts(name: str) -> list[str]:
 
 
 def rank(text: str, name: str, position: int) -> tuple[int, ...]:
-    """Higher for what is measured on held-out data, for rates, and for what is printed later.
+    """Higher for held-out data, for rates, and for numbers printed later.
 
     Args:
         text: What is printed before the value. The last data set that it names is the value's.
         name: The name of the metric.
         position: The number of the line.
     """
-    other_names = re.sub(r"\w+_\w+", "", text.lower())  # the train of train_loss says nothing of an acc after it
+    other_names = re.sub(r"\w+_\w+", "", text.lower())  # the train of train_loss does not apply to an acc after it
     sets = [match.lastgroup for match in _DATA_SET.finditer(f"{other_names} {name.lower()}")]
     data = {"test": 3, "validation": 2, "train": 0}.get(str(sets[-1]), 1) if sets else 1
     time = -1 if re.search(r"time|seconds", name.lower()) else 0
@@ -146,7 +146,7 @@ def _split(text: str, fields: re.Pattern[str], literal: str) -> list[Any]:
 def _from_template(
     parts: Sequence[Any], line: int, *, any_name: bool = False, later: Sequence[str] = ()
 ) -> Iterator[Metric]:
-    """A metric for each value after the name of one; of a fraction, the rate behind it.
+    """A metric for each value after a metric's name; of a fraction, the rate behind it.
 
     Args:
         parts: Texts and VALUEs of a line.
@@ -190,9 +190,9 @@ def _text(parts: Sequence[Any]) -> str:
 
 
 def _context(before: str, begin: int, later: Sequence[str]) -> str:
-    """The end of the text before a value, from its name at `begin` or further left, that identifies the value.
+    """The end of the text before a value, from its name at `begin` or earlier, that identifies the value.
 
-    A pattern reads the first match in the last line that has one. So `acc (...)` reads the wrong value of "train: acc
+    A pattern reads the first match in the last matching line. So `acc (...)` reads the wrong value of "train: acc
     0.5, test: acc 0.7", and of "test: acc 0.7" where a line "train: acc 0.5" follows.
     """
     prefix = re.search(r"[A-Za-z]+[ _]$", before[:begin])

@@ -110,7 +110,7 @@ def function_options(tree: ast.Module, parser: str) -> Options:
 
 
 def _typer_commands(tree: ast.Module) -> Iterator[tuple[str, Function]]:
-    """Each command by its word; without a word, the only one."""
+    """The commands by name; a single command has no name."""
     commands: dict[str, Function] = {}
     for function in _functions(tree):
         for decorator in function.decorator_list:
@@ -124,7 +124,7 @@ def _typer_commands(tree: ast.Module) -> Iterator[tuple[str, Function]]:
 
 
 def _fire_commands(tree: ast.Module) -> Iterator[tuple[str, Function]]:
-    """Each command by its word, which a dictionary of functions or a bare Fire() takes even for a single one."""
+    """The commands by name, which a dictionary of functions or a bare Fire() requires even for one."""
     functions = {function.name: function for function in tree.body if isinstance(function, Function)}
     for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call) and called(node) == "Fire"):
         first = call.args[0] if call.args else None

@@ -58,7 +58,7 @@ class Draft:
     options: Options
     metric: Metric | None
     cwd: str = ""
-    confirmed: bool = False  # the metric was seen in the output of a run
+    confirmed: bool = False  # the output of a run has the metric
 
 
 def read_script(script: Path) -> Draft:

@@ -41,7 +41,7 @@ def schema_of(trainable: str, space: Space | None = None) -> dict[str, Any]:
 
 def _plain(tree: Any) -> Any:
     """Without what pydantic adds and editors trip over: titles that repeat the key, and unions that allow one match
-    alone, where it is code that tells their members apart."""
+    only, where code distinguishes their members."""
     if isinstance(tree, dict):
         stored = {key: value for key, value in tree.items() if not (key == "title" and isinstance(value, str))}
         stored.pop("discriminator", None)

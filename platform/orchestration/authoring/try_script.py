@@ -71,7 +71,7 @@ def _folder_given(draft: Draft, folder: Path) -> str:
 
 
 def _folder_beside(folder: Path) -> str:
-    """The first folder next to the script, whose name the script or a library of its may hold; empty for none."""
+    """The first folder next to the script, with a name in the script or a library of its; empty for none."""
     names = (entry.name for entry in os.scandir(folder) if entry.is_dir())
     return next((name for name in sorted(names) if name[0] not in "._" and name != "results"), "")
 

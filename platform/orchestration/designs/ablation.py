@@ -220,11 +220,11 @@ class Ablation(Design):
                 )
 
     def max_cells(self) -> int:
-        """At most so many cells, without listing them."""
+        """Upper bound of the number of cells, without listing them."""
         return math.prod(len(factor.levels) for factor in self.factors())
 
     def _check_rows(self, method: Method) -> None:
-        """Raises UserError where two rows are the same model, as where a component has no effect, or have one
+        """Raises UserError where two rows are the same model (a component has no effect) or have one
         name."""
         rows: dict[str, Cell] = {}
         names: dict[str, Cell] = {}

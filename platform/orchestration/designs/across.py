@@ -1,4 +1,4 @@
-"""The same ablation on several data sets: `across: {dataset: [digits, fashion]}`, or the settings of each by a name."""
+"""An ablation repeated on data sets: `across: {dataset: [digits, fashion]}`, or the settings of each by a name."""
 
 from __future__ import annotations
 

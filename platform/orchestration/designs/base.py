@@ -27,7 +27,7 @@ from branchwise.trainables.runtime.settings import Strict
 
 MAX_ARMS = 100_000
 
-# By searched cell, what its search found: a patch, or several for a front of equally good ones.
+# By searched cell, the result of its search: a patch, or the patches of a Pareto front.
 BestConfigs = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
@@ -62,7 +62,7 @@ class Design(Strict, ABC):
 
     @property
     def max_blocks(self) -> int:
-        """Blocks of a run that no look ends before."""
+        """Blocks that a run certainly has."""
         return self.blocks if isinstance(self.blocks, int) else self.blocks.declared().max
 
     @property

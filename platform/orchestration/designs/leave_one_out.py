@@ -1,4 +1,4 @@
-"""One component at a time: the full method and each other level of each component, or the base and each one alone."""
+"""One component at a time: the full method and each other level of each component, or the base with each component."""
 
 from __future__ import annotations
 

@@ -151,7 +151,7 @@ class Constraint:
     bound: float
 
     def violation(self, values: Mapping[str, Any]) -> float:
-        """By how much it is broken, at most 0 where it is met; infinite without a value."""
+        """The violation, not above 0 where the constraint is met; infinite without a value."""
         value = values.get(self.column)
         return math.inf if value is None or math.isnan(value) else self.sign * (value - self.bound)
 

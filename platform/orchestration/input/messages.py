@@ -29,7 +29,7 @@ def validated(file: str, model: type[BaseModel], tree: dict[str, Any]) -> Any:
 
 
 def sentences(error: ValidationError, model: type[BaseModel], tree: Mapping[str, Any]) -> list[str]:
-    """What is wrong, a message for each key. An unknown key explains a missing one next to it, which is omitted."""
+    """The errors, a message for each key. An unknown key explains an adjacent missing key, which is omitted."""
     items = sorted(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
     unknown = {item["loc"][:-1] for item in items if item["type"] == "extra_forbidden"}
     messages: dict[str, str] = {}
@@ -41,7 +41,7 @@ def sentences(error: ValidationError, model: type[BaseModel], tree: Mapping[str,
 
 
 def describe_error(error: Any, model: type[BaseModel], tree: Mapping[str, Any]) -> str:
-    """One of pydantic's errors: the failing key, what is allowed, and the value unless that is a complete section."""
+    """A pydantic error: the failing key, what is allowed, and the value unless that is a section."""
     where = dotted(error["loc"], tree, missing=error["type"] == "missing")
     if error["type"] == "extra_forbidden":
         return unknown_key(where, keys_at(model, where.split(".")[:-1]))
@@ -80,7 +80,7 @@ def keys_at(model: type[BaseModel], path: Sequence[str]) -> list[str]:
     models = [model]
     for part in path:
         annotations = [m.model_fields[part].annotation for m in models if part in m.model_fields]
-        if annotations:  # else a key of a mapping with the models found on the way as values
+        if annotations:  # else a key of a mapping whose values are models
             models = [match for annotation in annotations for match in _models_in(annotation)]
     return list(dict.fromkeys(field.alias or name for m in models for name, field in m.model_fields.items()))
 

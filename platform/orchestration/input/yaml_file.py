@@ -16,7 +16,7 @@ LARGEST = 1 << 20  # bytes; a space is a page of text
 MAX_VALUES = 20_000  # scalars, lists and mappings, keys included
 DEEPEST = 32  # levels of lists and mappings
 _INT = re.compile(r"(?P<decimal>[-+]?[0-9]+)|0o(?P<octal>[0-7]+)|0x(?P<hexadecimal>[0-9a-fA-F]+)")
-_INTEGER_EXPONENT = re.compile(r"[-+]?[0-9]+[eE]\+?[0-9]{1,2}")  # 5e4: for most an int, which YAML has no exponents for
+_INTEGER_EXPONENT = re.compile(r"[-+]?[0-9]+[eE]\+?[0-9]{1,2}")  # 5e4: usually an int, for which YAML has no exponents
 _BASES = {"decimal": 10, "octal": 8, "hexadecimal": 16}
 _TAG = "tag:yaml.org,2002:"
 # The scalars of YAML 1.2's core schema that are no text: tag, pattern, first characters.

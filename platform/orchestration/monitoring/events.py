@@ -46,7 +46,7 @@ class Events:
         self._write("teacher", name=name, status=status)
 
     def __call__(self, state: RunState, new: Sequence[str]) -> None:
-        """Announce what has changed since the last look."""
+        """Announce changes since the last call."""
         if self._stream is None:
             return
         self._finished, self._remaining = len(state.records), remaining_seconds(state, self._total)

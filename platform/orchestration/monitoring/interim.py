@@ -1,6 +1,6 @@
 """The report of a sweep that is still running: rebuilt at each finished block, by a separate process.
 
-It has no verdicts: those follow after the last block, so that no sweep is stopped at a convenient one.
+It has no verdicts: those follow after the last block, so that no sweep is stopped when convenient.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from branchwise.trainables.runtime.processes import scratch_folder
 from branchwise.trainables.runtime.run_folder import RunFolder
 from branchwise.trainables.runtime.storage import storage_at
 
-PAUSE = 10  # times the duration of a report, before the next: they use at most a tenth of a single core
+PAUSE = 10  # times the duration of a report, before the next: they use up to a tenth of a core
 WARNED = ("started", "arms", "teacher", "speed", "left")  # of what `status` prints
 
 
@@ -100,7 +100,7 @@ class _Reports:
         run.copy_for_report(self._folder)
         block_arms = {arm.name for arm in plan.arms if arm.block in blocks}
         records = [state.records[arm.name] for arm in plan.arms if arm.name in block_arms]
-        records = [record for record in records if "arm" in record]  # not of a damaged one
+        records = [record for record in records if "arm" in record]  # damaged records have none
         teachers = [refresh(teacher, plan.storage) for teacher in plan.teachers]
         self._copy.write_tables(tables_of(records, run.name, plan.space, teachers))
         spent = sum(record.get("seconds", 0.0) for record in state.records.values())

@@ -24,7 +24,7 @@ from branchwise.trainables.runtime.run_folder import RunFolder
 
 REFRESH_SECONDS = 1.0
 LINE_SECONDS = 15.0  # between plain lines
-STOP_SECONDS = 30.0  # for work that was asked to stop
+STOP_SECONDS = 30.0  # for work that must stop
 
 
 def watch(
@@ -117,7 +117,7 @@ class Display:
         self._stack.close()
 
     def teacher(self, unfinished: RunFolder, number: str = "") -> None:
-        """Shows the progress of a teacher, from the folder its training writes to; `number`: "1 of 2", of several."""
+        """Show the progress of a teacher, from the folder of its training; `number`: "1 of 2" for multiple teachers."""
         self.training(TEACHER, unfinished, f"{number}, " if number else "")
 
     def training(self, name: str, unfinished: RunFolder, which: str = "") -> None:
@@ -219,7 +219,7 @@ class RemainingTime:
     def __init__(self, expected: float) -> None:
         self._expected = expected
         self._started_at: tuple[float, float] | None = None  # when, and the fraction that was done then
-        self._last_shown: tuple[float, float] | None = None  # seconds remaining, and when that was shown
+        self._last_shown: tuple[float, float] | None = None  # seconds remaining, and the time of display
 
     def after(self, now: float, fraction: float) -> float:
         """Return the seconds remaining at the time `now` with `fraction` of the work done; 0 if unknown."""

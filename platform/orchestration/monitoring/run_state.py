@@ -13,7 +13,7 @@ READERS = 16  # requests to an object store at a time
 
 
 class RunState:
-    """The records and progress reports of a run, as of the last look. Each record is read once."""
+    """The records and progress reports of a run, as of the last refresh. Each record is read once."""
 
     def __init__(self, run: RunFolder) -> None:
         self.run = run
@@ -61,7 +61,7 @@ class RunState:
         return {name: content for name, content in zip(names, states, strict=True) if content is not None}
 
 
-# Called at each look, with the arms that have been finished since the last.
+# Called at each refresh, with the newly finished arms.
 Follower = Callable[[RunState, Sequence[str]], None]
 
 

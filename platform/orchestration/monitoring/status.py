@@ -50,7 +50,7 @@ def print_state(storage: Storage, name: str | None, console: Console) -> None:
 
 def watch_state(storage: Storage, name: str, console: Console) -> bool:
     """Shows the state of a run until no process runs it; return whether it has finished. Raises UserError when there is
-    no such run, KeyboardInterrupt at Ctrl-C, which the run itself does not notice."""
+    no such run, KeyboardInterrupt at Ctrl-C, which does not affect the run."""
     state = RunState(started_run(storage, name))
     with Live(_grid(storage, state), console=console, auto_refresh=False) as live:
         while overview(state.run).holder:
@@ -161,7 +161,7 @@ def describe(storage: Storage, run: RunFolder, state: RunState | None = None) ->
 
 @dataclass(frozen=True, kw_only=True)
 class Best:
-    """The best arm so far, or the first arm of the best configuration of a search, whose value is then a mean."""
+    """The best arm so far, or the first arm of a search's best configuration, with a mean as value."""
 
     arm: str
     metric: str
@@ -172,7 +172,7 @@ class Best:
 def best_arm(run: RunFolder, state: RunState) -> Best | None:
     """Return the best arm so far, in the metric's direction; None without a value, and on multiple data sets.
 
-    Of configurations on multiple seeds, those count that have a value on the most of them.
+    Of configurations on multiple seeds, those with values on the largest number of seeds count.
     """
     if any(record.get("across") for record in state.records.values()):
         return None  # values of different data sets are not compared

@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # they import pandas and matplotlib
 
 
 def print_plan(plan: Plan, obstacle: str, console: Console) -> None:
-    """Print what will run, on what, for how long, and the obstacle to it, if one exists."""
+    """Print what will run, on what, for how long, and any obstacle."""
     grid = rich.table.Table.grid(padding=(0, 2))
     grid.add_column(style="bold")
     grid.add_column()
@@ -89,7 +89,7 @@ def _basis(plan: Plan) -> str:
 
 
 def _teacher(plan: Plan, teacher: Teacher) -> str:
-    """Return what remains to do and, of several teachers, the owner."""
+    """Return the remaining work and, with multiple teachers, the owner."""
     duration_text = f", about {duration(plan.seconds_of(teacher))}" if plan.device else ""
     if teacher.evaluation is not None:
         message = "reused"
@@ -107,7 +107,7 @@ def _some(cells: Sequence[str], limit: int = 4) -> str:
 
 
 def _sensitivity(plan: Plan) -> list[str]:
-    """What so many blocks can see, by the noise of the nearest earlier run of this storage if one exists."""
+    """What the blocks can detect, by the noise of the nearest earlier run of this storage, if any."""
     design = plan.space.design
     if not plan.arms:
         return []
@@ -189,7 +189,7 @@ def print_limited(
 
 
 def print_failed(plan: Plan, text: str, storage: str | None, resumable: bool, program: str) -> None:
-    """Print what the sweep has lost, what is stored, and how to resume; `program` is the command's name."""
+    """Print what failed, what is stored, and how to resume; `program` is the command's name."""
     try:
         number = len(plan.run.record_names())
         stored = f"{number} finished {'arm is' if number == 1 else 'arms are'} kept"

@@ -20,7 +20,7 @@ from branchwise.trainables.runtime.run_folder import RunFolder
 
 @contextmanager
 def trackers(run: RunFolder, names: Sequence[str], console: Console) -> Iterator[Follower]:
-    """A follower that tells each tracker of each finished arm; ends when all are reported."""
+    """A follower that reports finished arms to the trackers; ends when all are reported."""
     logged = {name: run.tracked(name) for name in names}
     logged[ALWAYS] = run.event_names()
     broken: set[str] = set()

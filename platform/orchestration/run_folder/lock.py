@@ -58,7 +58,7 @@ class Lease:
 
 @contextmanager
 def hold(folder: Storage) -> Iterator[Lease]:
-    """Holds `folder`, which is made if none exists. Raises RunLockedError while another process does, and OSError.
+    """Locks `folder`, created if missing. Raises RunLockedError while another process holds it, and OSError.
 
     Should two processes hold it after all (a machine that slept longer than the lease), what they write is the same.
     """
@@ -72,7 +72,7 @@ def hold(folder: Storage) -> Iterator[Lease]:
         yield lease
     finally:
         stop.set()
-        renewer.join(LEASE_SECONDS)  # a storage that does not answer is waited for no longer
+        renewer.join(LEASE_SECONDS)  # an unresponsive storage is abandoned
         if not renewer.is_alive() and not lease.holder:
             with suppress(OSError):  # of an unavailable storage; the lease expires anyway
                 if _is(folder, claimant):
@@ -94,7 +94,7 @@ def acquire_blocking(folder: Storage, waiting: Callable[[], None]) -> Iterator[N
 
 
 def active_lease_owner(folder: Storage) -> Mapping[str, Any] | None:
-    """The active holder of `folder`: host, pid and the time of its last heartbeat; None without one."""
+    """The active holder of `folder`: host, pid and the time of its last heartbeat; None if free."""
     holder: Mapping[str, Any] | None = _holder(folder)
     return holder if holder and _alive(holder) else None
 
@@ -113,7 +113,7 @@ def _take(folder: Storage, holder: Mapping[str, Any]) -> None:
 
 @contextmanager
 def _guarded(folder: Storage) -> Iterator[None]:
-    """Let only one process of this host at a time check and acquire. An object store has no such means."""
+    """Serialize check and acquisition among processes of this host. An object store cannot do this."""
     if folder.local is None:
         yield
         return

@@ -1,4 +1,4 @@
-"""The circumstances of a run: when, where, with which versions, and how it ended."""
+"""The circumstances of a run: time, machine, versions, and exit status."""
 
 from __future__ import annotations
 

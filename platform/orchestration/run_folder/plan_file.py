@@ -79,7 +79,7 @@ def read_plan(option: str, run: RunFolder, trust: bool, dry_run: bool) -> tuple[
 
     A dry run imports no user code; it notes in the space what a run that this user did not start would do.
 
-    Raises UserError when the plan cannot be relied on, or when this user neither started the run nor gives `trust`.
+    Raises UserError for an invalid plan, or when this user neither started the run nor gives `trust`.
     """
     originals, plan = _read_files(run)
     if not dry_run:
@@ -112,7 +112,7 @@ def _refuse_unreadable(option: str, run: RunFolder, originals: Mapping[str, byte
 
 
 def read_space_like(run: RunFolder, space: Space) -> Space | None:
-    """The space of another run; None where its trainable is not that of `space`, the only one imported.
+    """The space of another run; None unless it has the trainable of `space`, which is imported.
 
     Raises UserError when its files cannot be relied on.
     """
@@ -137,7 +137,7 @@ def _read_files(run: RunFolder) -> tuple[Mapping[str, bytes], Any]:
 
 
 def data_of(space: Space) -> str | None:
-    """The SHA-256 of the data of `space`, of multiple data sets that of theirs, where its trainable knows them.
+    """The SHA-256 of the data of `space`, or of its data sets, if the trainable reports it.
 
     Raises UserError when they are missing.
     """

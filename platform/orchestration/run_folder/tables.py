@@ -128,7 +128,7 @@ def _plain(value: Any) -> Any:
 
 
 def _of_its_teacher(space: Space, record: Record, evaluations: Evaluations) -> dict[str, Any]:
-    """Which teacher an arm has learned from, and that one's numbers: `teacher_X` for each X that may be claimed about,
+    """The teacher of an arm, and its numbers: `teacher_X` for each X that may be claimed about,
     measured as the arm's is."""
     teacher_spec = space.method.teacher(record["patch"])
     if teacher_spec is None:

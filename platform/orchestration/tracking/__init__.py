@@ -1,1 +1,1 @@
-"""Telling other programs of finished arms: TensorBoard always, MLflow and Weights & Biases where the space says so."""
+"""Reporting of finished arms to other programs: TensorBoard always, MLflow and Weights & Biases if declared."""

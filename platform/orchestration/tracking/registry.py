@@ -1,4 +1,4 @@
-"""Which trackers there are, found by their files: none is imported before it is used."""
+"""The available trackers, found by their files and imported on use."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def registered(name: str) -> str:
 
 
 def log_of(name: str) -> Log:
-    """The function that tells the tracker of an arm."""
+    """The function that reports an arm to the tracker."""
     log: Log = _module(name).log
     return log
 

@@ -1,4 +1,4 @@
-"""An arm's record as the scalars and labels that each tracker takes."""
+"""An arm's record as scalars and labels for trackers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Scalar = tuple[str, int, float]  # tag, step, value
 def scalars_of(record: Mapping[str, Any]) -> Iterator[Scalar]:
     """The curves of an arm's record, and its values at the last step: `values/value`, `values/weak/value`.
 
-    Not every tracker takes the parentheses of `value(weak)`, and a metric cannot be a folder of others.
+    Not all trackers accept the parentheses of `value(weak)`, and a metric cannot be a folder of others.
     """
     for row in record.get("tables", {}).get("curves", ()):
         for name, value in row.items():
@@ -36,7 +36,7 @@ def _is_number(value: Any) -> bool:
 
 
 def labels_of(run: RunFolder, arm: str, record: Record) -> dict[str, str]:
-    """Whose the scalars are: sweep, arm, data set, cell, block and status."""
+    """Labels of the scalars: sweep, arm, data set, cell, block and status."""
     across = {f"across.{name}": str(level) for name, level in (record.get("across") or {}).items()}
     columns = {key: str(record.get(key, "")) for key in ("cell", "block", "status")}
     return {"sweep": run.name, "arm": arm, **across, **columns}

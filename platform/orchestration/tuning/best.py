@@ -21,12 +21,12 @@ MAX_NAME = 64
 
 
 def best_space(space: Space, best_configs: BestConfigs) -> str | None:
-    """Return the space that asks which of the best settings did it.
+    """Return a space that ablates the best settings.
 
     The best settings are the full method, each that the search has changed is a component, and the seeds are fresh.
 
     Returns:
-        The file's text; None where the search has found nothing better than the space's settings, or where a
+        The file's text; None where the search did not improve on the space's settings, or where a
         Python session defines the function.
 
     Raises:

@@ -1,8 +1,8 @@
 """The journal of a search: Optuna's format, which `optuna-dashboard` opens at any time.
 
 Optuna writes each suggestion and each value separately and syncs the disk each time. Here a single process writes, and
-only what it must not forget has to be on the disk: which suggestions have been handed out. So entries are kept until
-`flush`, and go there together.
+only the suggestions that have been handed out must be on the disk. So entries are buffered until
+`flush`, and written together.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Journal(BaseJournalBackend):
     def __init__(self, run: RunFolder) -> None:
         self._files = run.files
         text = self._files.read(JOURNAL) if self._files.exists(JOURNAL) else b""
-        # A line that a power loss or a full disk cut off was of suggestions nobody had got yet.
+        # A line cut off by a power loss or a full disk was of suggestions not yet handed out.
         self._read_lines = text.rfind(b"\n") + 1
         self._logs: list[dict[str, Any]] = [json.loads(line) for line in text[: self._read_lines].splitlines()]
         self._flushed = len(self._logs)

@@ -1,4 +1,4 @@
-"""Cohorts handed to Ray Tune individually: each is a trial. A grid of them would be copied as a whole for each trial
+"""Cohorts handed to Ray Tune individually: each is a trial. A grid of them would be copied entirely for each trial
 made of it."""
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from branchwise.trainables.runtime.ray_worker import serialize_cohort
 
 
 class CohortQueue(Searcher, ABC):
-    """What Tune takes its trials from. Nothing of it is stored: what is finished is written in the run folder."""
+    """The source of Tune's trials. It stores no state: finished arms are in the run folder."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class CohortQueue(Searcher, ABC):
 
     @abstractmethod
     def next_cohort(self, trial_id: str) -> Cohort | str | None:
-        """The next trial, Searcher.FINISHED after the last, None when it is not yet known."""
+        """The next trial, Searcher.FINISHED after the last, None if not yet determined."""
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # FINISHED is text
         cohort = self.next_cohort(trial_id)
@@ -36,7 +36,7 @@ class CohortQueue(Searcher, ABC):
         return {"cohort": serialize_cohort(cohort)}
 
     def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False) -> None:
-        """Nothing, where the result of a cohort changes no other."""
+        """No-op: the result of a cohort changes no other."""
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing."""
@@ -45,7 +45,7 @@ class CohortQueue(Searcher, ABC):
         """Nothing."""
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}  # Tune pickles its searcher; nobody reads that
+        return {}  # Tune pickles its searcher; the pickle is not read
 
 
 class FifoQueue(CohortQueue):
@@ -101,7 +101,7 @@ class Metered(FifoQueue):
 
 
 class Stopped(BaseException):
-    """Tune was told to stop. No Exception: at one of those it would first wait for its actors to end."""
+    """A request to stop Tune. No Exception: after these it would first wait for its actors to end."""
 
 
 class StopWhenSet(Stopper):
@@ -113,10 +113,10 @@ class StopWhenSet(Stopper):
     def __call__(self, trial_id: str, result: Mapping[str, Any]) -> bool:
         return False
 
-    def stop_all(self) -> bool:  # asked in each round of Tune's loop
+    def stop_all(self) -> bool:  # called in each round of Tune's loop
         if self._event.is_set():
             raise Stopped
         return False
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}  # Tune pickles it; nobody reads that
+        return {}  # Tune pickles it; the pickle is not read

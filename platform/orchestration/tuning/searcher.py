@@ -19,15 +19,15 @@ from branchwise.orchestration.tuning.queue import CohortQueue
 from branchwise.orchestration.tuning.studies import STARTED_SEEDS, OpenStudy, violations
 from branchwise.trainables import Cohort
 
-COHORT = "cohort"  # the attribute of a suggestion that tells with which others it trains
-SeedTrial = tuple[OpenStudy, FrozenTrial, int]  # a suggestion on one of its seeds, by number
+COHORT = "cohort"  # the attribute of a suggestion with the name of its cohort
+SeedTrial = tuple[OpenStudy, FrozenTrial, int]  # a suggestion and the number of a seed
 
 
 class StudySearcher(CohortQueue):
-    """Asks the studies in turn for `size` suggestions a cohort, and tells them what the run folder holds.
+    """Requests `size` suggestions a cohort from the studies in turn, and reports the run folder's results to them.
 
-    A suggestion on multiple seeds trains on in turn, so that a race can stop it; then its study is told the
-    mean. A cohort is of a single seed, and no new suggestion is requested while an earlier one waits for its next seed.
+    A suggestion on multiple seeds trains on in turn, so that a race can stop it; then its study gets the
+    mean. A cohort is of a single seed, and no new suggestion is requested while another waits for its next seed.
     """
 
     def __init__(self, studies: Sequence[OpenStudy], size: int) -> None:
@@ -69,7 +69,7 @@ class StudySearcher(CohortQueue):
         self._waiting[:0] = following
 
     def _take_up(self, study: OpenStudy, trial: FrozenTrial) -> list[SeedTrial]:
-        """Goes on with a suggestion where an earlier process left it; returns what of it waits for a cohort."""
+        """Continues an earlier process's suggestion; returns its trials that wait for a cohort."""
         started_count = study.started_seeds(trial)
         failed = [i for i in range(started_count) if study.record(trial, i) is None]
         if trial.state == TrialState.RUNNING:
@@ -84,7 +84,7 @@ class StudySearcher(CohortQueue):
             self._unfinished.setdefault(name, []).append((study, trial, failed[0]))
         elif trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
             for i in failed:
-                name = study.arm_name(trial, i)  # its record was damaged: the study knows its value, nobody the rest
+                name = study.arm_name(trial, i)  # its record was damaged: only the value is known, from the study
                 study.run.delete_record(name)
                 self._unfinished[name] = [(study, trial, i)]
         return []
@@ -119,7 +119,7 @@ class StudySearcher(CohortQueue):
             writable.set_user_attr(COHORT, cohort)
 
     def _study_with_most_remaining(self) -> OpenStudy | None:
-        """The study with most suggestions still to ask for."""
+        """The study with the largest number of outstanding suggestions."""
         expected = [(_remaining_trials(study), study) for study in self._studies]
         remaining, neediest = max(expected, key=lambda pair: pair[0])
         return neediest if remaining > 0 else None
@@ -130,19 +130,19 @@ class StudySearcher(CohortQueue):
         return study.study.get_trials(deepcopy=False)[trial.number]
 
     def _open(self, study: OpenStudy, trial: FrozenTrial) -> optuna.Trial:
-        """The suggestion as one that can be written to, also when an earlier process requested it."""
+        """The suggestion, writable also when an earlier process requested it."""
         key = (study.search.cell, trial.number)
         if key not in self._writable:
             self._writable[key] = optuna.Trial(study.study, trial._trial_id)
         return self._writable[key]
 
     def _tell(self, study: OpenStudy, trial: FrozenTrial, i: int) -> list[SeedTrial]:
-        """Tells the study what became of its suggestion on this seed, whose record is there.
+        """Reports the suggestion's recorded result on this seed to the study.
 
         Returns its next seed, if any.
         """
         if _now(study, trial).state.is_finished():
-            return []  # it was only run again for its record
+            return []  # it was only rerun for its record
         record = study.record(trial, i)
         assert record is not None
         values = record["values"]
@@ -199,7 +199,7 @@ def _now(study: OpenStudy, trial: FrozenTrial) -> FrozenTrial:
 
 
 def _remaining_trials(study: OpenStudy) -> int:
-    """Suggestions still to ask for. A failed one is replaced, but at most half as many as requested."""
+    """Outstanding suggestions. Failed suggestions are replaced, up to half the requested number."""
     requested, expected = study.requested_trials(), study.search.options.searched
     failed = sum(trial.state == TrialState.FAIL for trial in requested)
     return expected - (len(requested) - failed) - max(0, failed - expected // 2)

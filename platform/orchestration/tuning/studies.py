@@ -1,6 +1,6 @@
 """Optuna's side of a search: the studies in the journal of the run folder, a study for each searched cell.
 
-The journal is the only state there is.
+The journal is the only state.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from branchwise.trainables import Arm
 from branchwise.trainables.runtime.run_folder import RunFolder
 from branchwise.trainables.runtime.settings import setting
 
-WARM = "warm_start"  # the attribute of an Optuna trial that tells of which earlier arm it is
+WARM = "warm_start"  # the attribute of an Optuna trial with the name of its earlier arm
 MAX_FRONT = 4  # settings of a Pareto front that are confirmed
-STARTED_SEEDS = "begun"  # the attribute that tells on how many of its seeds a suggestion was handed out
+STARTED_SEEDS = "begun"  # the attribute with the number of seeds on which a suggestion was handed out
 REQUESTED = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
 @dataclass(frozen=True, kw_only=True)
 class OpenStudy:
-    """A study and what it is about. `objectives` are columns, each with the sign that makes less of it better."""
+    """A study and its subject. `objectives` are columns, each with the sign that makes less of it better."""
 
     search: CellSearch
     study: optuna.Study
@@ -93,7 +93,7 @@ class OpenStudy:
         return trial
 
     def settings(self, trial: FrozenTrial | optuna.Trial) -> dict[str, Any]:
-        """The settings that a suggestion's parameters stand for."""
+        """The settings of a suggestion's parameters."""
         return {key: _value(value, self.search.knobs[key]) for key, value in trial.params.items()}
 
     def values(self, trial: FrozenTrial) -> Mapping[str, Any]:
@@ -104,7 +104,7 @@ class OpenStudy:
         return measured[0] if len(measured) == 1 else _means(measured)
 
     def record(self, trial: FrozenTrial, i: int = 0) -> Mapping[str, Any] | None:
-        """What the worker left of a suggestion's arm; None when there is nothing that can be relied on."""
+        """The worker's record of a suggestion's arm; None if missing or unreliable."""
         try:
             result: Mapping[str, Any] = self.run.read_record(self.arm_name(trial, i))
         except (FileNotFoundError, DamagedError):
@@ -162,7 +162,7 @@ def _beats(item: Sequence[float], other: Sequence[float]) -> bool:
 
 
 def violations(options: Tuning, values: Mapping[str, Any]) -> dict[str, float]:
-    """By how much each constraint is broken; at most 0 where it is met."""
+    """The violation of each constraint; not above 0 where it is met."""
     return {constraint.text: constraint.violation(values) for constraint in options.constraints()}
 
 
@@ -202,7 +202,7 @@ def open_studies(space: Space, run: RunFolder, earlier: Sequence[WarmStartTrial]
     for index, search in enumerate(space.design.searches()):
         signed = objectives(search.options, space.module.COLUMNS)
         study = _study(storage, space, search, signed, earlier)
-        # A resumed search draws other numbers than it drew before, or it would suggest the same again.
+        # A resumed search draws new random numbers; otherwise it would repeat its suggestions.
         seed = search.options.seed + 1000 * index
         study.sampler = _sampler(search.options, seed + len(study.trials))
         open_study.append(
@@ -273,7 +273,7 @@ def _value(drawn: Any, knob: Hyperparameter) -> Any:
 def _sampler(options: Tuning, seed: int) -> optuna.samplers.BaseSampler:
     match options.algorithm:
         case "optuna_tpe":
-            # Suggestions of a cohort are requested together; the liar keeps them apart.
+            # Suggestions of a cohort are requested together; the liar separates them.
             return optuna.samplers.TPESampler(seed=seed, constant_liar=True)
         case "optuna_random":
             return optuna.samplers.RandomSampler(seed=seed)
@@ -289,4 +289,4 @@ def _sampler(options: Tuning, seed: int) -> optuna.samplers.BaseSampler:
 
 class _BruteForce(optuna.samplers.BruteForceSampler):
     def after_trial(self, *arguments: Any) -> None:
-        """Nothing: Optuna's would end its own loop after the last combination, and there is no such loop here."""
+        """No-op: Optuna's method would end its loop after the last combination; this code has no such loop."""

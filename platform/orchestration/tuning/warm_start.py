@@ -1,4 +1,4 @@
-"""What a search may learn from earlier runs: arms that it could itself have suggested."""
+"""Warm start from earlier runs: arms that the search could have suggested."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from branchwise.trainables.runtime.storage import Storage
 
 @dataclass(frozen=True, kw_only=True)
 class WarmStartTrial:
-    """A finished arm of another run: the cell it belongs to, its settings there, and what was measured."""
+    """A finished arm of another run: its cell, settings and results."""
 
     source: str  # RUN/ARM
     cell: str

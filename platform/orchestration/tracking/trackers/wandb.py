@@ -1,4 +1,4 @@
-"""Weights & Biases. Its own variables (WANDB_MODE, ...) say where to."""
+"""Weights & Biases. Its environment variables (WANDB_MODE, ...) apply."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ PACKAGE = "wandb"  # what to install
 
 
 def log(run: RunFolder, arm: str, record: Record) -> None:
-    """A run of the project named by the sweep; its id is that of the arm, so that it is never there twice."""
+    """A run of the project named by the sweep; its id is that of the arm, which prevents duplicates."""
     import wandb
 
     folder = companion_folder(run)  # it makes a folder wandb in it
