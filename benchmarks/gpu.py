@@ -2,7 +2,7 @@
 
     python benchmarks/gpu.py [--reference DIR] [--device cuda:0] [--batch 64] [--arms 1 4 8 15] [--seconds 540]
 
-Steps: the authors' code (or, without it, the plain loop of `step.py`), then ours in both modes and precisions; the cost of
+Steps: the authors' code (or the plain loop of `step.py`), then ours in both modes and precisions; the cost of
 an arm by cohort size; then samples and their features a second. Next to the peak of reserved memory,
 graphs included, is the plan's estimate. Measurements that did not fit into the seconds are omitted, and named.
 """
