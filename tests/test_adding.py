@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from editing import Edit, after_line_with, at_end, entry, import_line, member, next_to
 
 
 @dataclass(frozen=True, kw_only=True)
 class Addition:
-    """`new` files with their text, `edits` of files (what is replaced, by what), and a program that uses the thing."""
+    """`new` files with their text, `edits` of files, and a program that uses the thing."""
 
     new: dict[str, str]
-    edits: dict[str, tuple[str, str]]
+    edits: list[tuple[str, Edit]]
     program: str
     max_files: int  # files that it may touch
 
@@ -24,6 +25,11 @@ class Addition:
 DRY_RUN = "import sys; sys.path.insert(0, 'platform'); import run_sweep; assert run_sweep.main({arguments!r}) == 0"
 PLANNED = "from branchwise.orchestration.space import load_space\nspace = load_space('space.yaml', {overrides!r})\n"
 REPORTED = "from pathlib import Path\nfrom branchwise.analysis.report.build import build_report\n"
+
+DESIGNS = "platform/orchestration/designs/__init__.py"
+PLOTS = "analysis/report/plots/attribution.py"
+SURFACE = "trainables/surface.py"
+TABLES = "analysis/report/tables.py"
 
 SPACE = """\
 name: surface
@@ -49,17 +55,10 @@ class Pairs(Ablation):
         return (levels for levels in all_combinations(self.factors()) if list(levels.values()).count("on") <= 2)
 """
         },
-        edits={
-            "platform/orchestration/designs/__init__.py": (
-                "from branchwise.orchestration.designs.base import Design\n",
-                "from branchwise.orchestration.designs.base import Design\n"
-                "from branchwise.orchestration.designs.pairs import Pairs\n",
-            ),
-            "platform/orchestration/designs/__init__.py#2": (
-                '    "search": Search,\n',
-                '    "pairs": Pairs,\n    "search": Search,\n',
-            ),
-        },
+        edits=[
+            (DESIGNS, import_line("from branchwise.orchestration.designs.pairs import Pairs")),
+            (DESIGNS, entry("KINDS", '"pairs": Pairs')),
+        ],
         program=DRY_RUN.format(
             arguments=["--space", "space.yaml", "--storage", "runs", "--dry-run", "--set", "design.kind=pairs"]
         ),
@@ -67,19 +66,20 @@ class Pairs(Ablation):
     ),
     "an objective": Addition(
         new={},
-        edits={
-            "trainables/dash/settings/objectives.py": (
-                '    "conditional": Objective(passes=_always("cond")),\n',
-                '    "conditional": Objective(passes=_always("cond")),\n'
-                '    "unconditional": Objective(passes=_always("uncond")),\n',
+        edits=[
+            (
+                "trainables/dash/settings/objectives.py",
+                entry("OBJECTIVES", '"unconditional": Objective(passes=_always("uncond"))'),
             ),
-            "trainables/dash/training/objectives.py": (
-                '    "conditional": conditional,\n',
-                '    "conditional": conditional,\n'
-                '    "unconditional": lambda method, student, teacher, noise, weights: '
-                'Losses(weighted_error(student["uncond"], teacher["uncond"], weights)),\n',
+            (
+                "trainables/dash/training/objectives.py",
+                entry(
+                    "LOSSES",
+                    '"unconditional": lambda method, student, teacher, noise, weights: '
+                    'Losses(weighted_error(student["uncond"], teacher["uncond"], weights))',
+                ),
             ),
-        },
+        ],
         program="from branchwise.trainables import dash\n"
         "from branchwise.trainables.dash.settings.spec import Method\n"
         "from branchwise.trainables.dash.training.objectives import LOSSES\n"
@@ -88,13 +88,14 @@ class Pairs(Ablation):
     ),
     "a data set of torchvision's": Addition(
         new={},
-        edits={
-            "trainables/dash/settings/data.py": (
-                '    "mnist": Known(',
-                '    "kmnist": Known(torchvision="KMNIST", folder="KMNIST/raw", channels=1, classes=10),\n'
-                '    "mnist": Known(',
+        edits=[
+            (
+                "trainables/dash/settings/data.py",
+                entry(
+                    "TORCHVISION", '"kmnist": Known(torchvision="KMNIST", folder="KMNIST/raw", channels=1, classes=10)'
+                ),
             )
-        },
+        ],
         program="from branchwise.trainables.dash.settings.data import TorchvisionData\n"
         "assert TorchvisionData(name='kmnist').image_shape == (1, 32, 32)",
         max_files=2,
@@ -104,7 +105,7 @@ class Pairs(Ablation):
             "trainables/dash/diffusion/samplers/noise.py": "def sample(denoise, noise, alphas_cumprod, steps):\n"
             "    return noise.clamp(-1, 1)\n"
         },
-        edits={},
+        edits=[],
         program="import torch\nfrom branchwise.trainables.dash.diffusion.sampling import sampler\n"
         "from branchwise.trainables.dash.settings.evaluate import Evaluate\n"
         "assert sampler(Evaluate(sampler='noise').sampler)(None, torch.zeros(1), None, 1) == 0",
@@ -112,14 +113,13 @@ class Pairs(Ablation):
     ),
     "a metric that reaches schema, search, gauges and tables": Addition(
         new={},
-        edits={
-            "trainables/surface.py": (
-                '    Column(name="cost",',
-                '    Column(name="joules", about="energy", better="lower", searchable=True, shown=True),\n'
-                '    Column(name="cost",',
+        edits=[
+            (
+                SURFACE,
+                entry("COLUMNS", 'Column(name="joules", about="energy", better="lower", searchable=True, shown=True)'),
             ),
-            "trainables/surface.py#2": ('        "cost": 1000.0', '        "joules": 3.0,\n        "cost": 1000.0'),
-        },
+            (SURFACE, next_to("cost", '"joules": 3.0')),
+        ],
         program=PLANNED.format(
             overrides=[
                 "design={kind: search, arms: 2, objectives: [joules], knobs: {anchor_weight: {uniform: [0.1, 1.0]}}}"
@@ -133,40 +133,39 @@ class Pairs(Ablation):
     ),
     "a statistic": Addition(
         new={},
-        edits={
-            "analysis/statistics/attribution.py": (
-                "    weights: Weights  # of the Shapley value, by cell\n",
-                "    weights: Weights  # of the Shapley value, by cell\n\n    @property\n"
-                "    def spread(self) -> float:\n        return self.shapley.se * (self.shapley.df + 1) ** 0.5\n",
+        edits=[
+            (
+                "analysis/statistics/attribution.py",
+                member(
+                    "ComponentRow",
+                    "    @property\n    def spread(self) -> float:\n"
+                    "        return self.shapley.se * (self.shapley.df + 1) ** 0.5\n",
+                ),
             ),
-            "analysis/report/tables.py": (
-                "effect_text(view.leave_one_out, shown), effect_text(view.add_one_in, shown),\n",
-                "effect_text(view.leave_one_out, shown), effect_text(view.add_one_in, shown), number(row.spread),\n",
-            ),
-            "analysis/report/tables.py#2": ('"add-one-in")', '"add-one-in", "SD over blocks")'),
-        },
+            (TABLES, next_to("add_one_in", "number(row.spread)")),
+            (TABLES, next_to("add-one-in", '"SD over blocks"')),
+        ],
         program=REPORTED + "build_report([Path('tests/data/runs/ablation')], Path('out'))\n"
         "assert 'SD over blocks' in Path('out/ablation.md').read_text()",
         max_files=3,
     ),
     "a plot": Addition(
         new={},
-        edits={
-            "analysis/report/plots/attribution.py": (
-                "interactions(findings)]",
-                "interactions(findings), seeds(findings)]",
+        edits=[
+            (PLOTS, next_to("interactions", "seeds(findings)")),
+            (
+                PLOTS,
+                at_end(
+                    "def seeds(findings: Findings) -> Plot | None:\n    figure, (axes,) = new_figure(4.0, 3.0)\n"
+                    "    axes.plot(findings.run.results['block'], findings.run.results['value'], 'o')\n"
+                    "    return render(figure, 'seeds', 'Seeds', 'Every value by seed.')\n"
+                ),
             ),
-            "analysis/report/plots/attribution.py#2": (
-                "def _legend_below(",
-                "def seeds(findings: Findings) -> Plot | None:\n    figure, (axes,) = new_figure(4.0, 3.0)\n"
-                "    axes.plot(findings.run.results['block'], findings.run.results['value'], 'o')\n"
-                "    return render(figure, 'seeds', 'Seeds', 'Every value by seed.')\n\n\ndef _legend_below(",
+            (
+                "analysis/report/templates/report.html.j2",
+                after_line_with("figure(run, 'samples')", "{{ figure(run, 'seeds') }}"),
             ),
-            "analysis/report/templates/report.html.j2": (
-                "{{ figure(run, 'samples') }}",
-                "{{ figure(run, 'samples') }}\n{{ figure(run, 'seeds') }}",
-            ),
-        },
+        ],
         program=REPORTED + "build_report([Path('tests/data/runs/ablation')], Path('out'))\n"
         "assert Path('out/seeds.svg').is_file() and 'Every value by seed.' in Path('out/index.html').read_text()",
         max_files=2,
@@ -176,7 +175,7 @@ class Pairs(Ablation):
             "platform/orchestration/tracking/trackers/json.py": "PACKAGE = 'json'\n\n\n"
             "def log(run, arm, record):\n    print(run.name, arm)\n"
         },
-        edits={},
+        edits=[],
         program=PLANNED.format(overrides=["tracking=[json]"])
         + "from branchwise.orchestration.tracking.registry import log_of, refuse_missing\n"
         "refuse_missing(space.tracking); log_of('json')(space, 'full-b0', {})",
@@ -198,13 +197,11 @@ def copy(root: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("addition", ADDITIONS.values(), ids=ADDITIONS)
 def test_what_is_added_works_and_touches_few_files(copy: Path, addition: Addition) -> None:
-    touched = {file.partition("#")[0] for file in (*addition.new, *addition.edits)}
+    touched = {*addition.new, *(file for file, _ in addition.edits)}
     assert len(touched) <= addition.max_files
     for file, text in addition.new.items():
         (copy / file).write_text(text)
-    for file, (old, new) in addition.edits.items():
-        path = copy / file.partition("#")[0]
-        assert path.read_text().count(old) == 1, f"{file}: {old}"
-        path.write_text(path.read_text().replace(old, new))
+    for file, edit in addition.edits:
+        (copy / file).write_text(edit((copy / file).read_text()))
     ran = subprocess.run([sys.executable, "-c", addition.program], cwd=copy, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stdout + ran.stderr
