@@ -111,7 +111,7 @@ class Device:
     name: str = "cpu"
     threads: int = 1  # CPU cores
     memory: float = 0.0  # bytes of the GPU
-    flops: Mapping[str, float] = field(default_factory=dict)  # FLOP/s at most of the GPU in "fp32", "tf32", "bf16"
+    flops: Mapping[str, float] = field(default_factory=dict)  # peak FLOP/s of the GPU in "fp32", "tf32", "bf16"
     efficiency: Mapping[str, float] = field(default_factory=dict)  # the share of each that is reached
     launch_seconds: Mapping[str, float] = field(default_factory=dict)  # of a kernel, in "exact" and in "fast"
     rates: Sequence[Mapping[str, Any]] = ()
@@ -210,7 +210,7 @@ class Declaring(Protocol):
         where they do not benefit."""
 
     def block_patch(self, spec: Any, seed: int) -> Mapping[str, Any]:
-        """Settings that follow from the seed of an arm's block, laid over the arm's, such as which of several
+        """Settings derived from the seed of an arm's block, which override the arm's, such as which of the
         teachers it learns from; none by default."""
 
     def comparability_key(self, spec: Any) -> str:
@@ -233,7 +233,7 @@ class Declaring(Protocol):
         """What the settings need that is not on this machine and can be fetched."""
 
     def measured_at(self, spec: Any) -> Sequence[int]:
-        """Training steps after which arms are measured on the way, for rows of the table `budgets`."""
+        """Training steps after which arms are measured, for rows of the table `budgets`."""
 
 
 class Estimating(Protocol):

@@ -1,7 +1,7 @@
 """A function as trainable: `def train(settings, seed) -> dict`, named `package.module:train` in the space.
 
 Its settings are the fields of a pydantic model or of a dataclass, which annotates its parameter `settings`, or else its
-own keyword parameters with defaults. Next to `seed` it may take, by name, any other of GIVEN.
+own keyword parameters with defaults. Next to `seed` it may accept, by name, others of GIVEN.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class FunctionTrainable:
         return (("function", self._name), ("metric", spec.function.described(spec.function.metric)))
 
     def cohort_key(self, spec: Any) -> None:
-        """None: arms gain nothing by running together."""
+        """None: running arms together has no benefit."""
 
     def run_cohort(self, arms: Sequence[Arm], context: Context) -> None:
         for arm in arms:

@@ -16,7 +16,7 @@ Direction = Literal["maximize", "minimize"]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]  # of a column
 BETTER: dict[Direction, Literal["lower", "higher"]] = {"maximize": "higher", "minimize": "lower"}
 
-# Words in the names of metrics that tell the kind of number.
+# Parts of metrics' names that identify the kind of number.
 RATES = ("accuracy", "acc", "auc", "auroc", "f1", "precision", "recall", "iou", "dice", "rate", "top1", "top5", "bleu")
 POSITIVE = (
     "loss",
@@ -72,7 +72,7 @@ class Declared(Strict):
         return self
 
     def scaled(self, metric: str) -> tuple[Scale, str]:
-        """The scale of effects, and why it is that one."""
+        """The scale of effects, and the reason for it."""
         if self.scale is not None:
             return self.scale, "as declared"
         name_parts = re.findall(r"[a-z]+[0-9]*", metric.lower())
@@ -145,7 +145,7 @@ class Declared(Strict):
 
 
 def as_number(value: Any) -> float | None:
-    """A number of Python, NumPy or torch (of one element) as a float; None for other values."""
+    """A number of Python, NumPy or torch (a single element) as a float; None for other values."""
     if not isinstance(value, int | float | str) and getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
         value = value.item()
     if not isinstance(value, int | float) or isinstance(value, bool):
@@ -165,7 +165,7 @@ def _brief(value: Any) -> str:
 
 
 def columns(metric: str, primary: Declared, outcomes: Mapping[str, Declared]) -> tuple[Column, ...]:
-    """COLUMNS of a trainable that measures `metric` and further `outcomes`, each under its own name."""
+    """COLUMNS of a trainable that measures `metric` and further `outcomes`, each under its name."""
     first = tuple(primary.column("value", metric) if column.name == "value" else column for column in OUTCOME)
     return (*first, *(declared.column(name, name) for name, declared in outcomes.items()), *ATTEMPT)
 

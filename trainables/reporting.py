@@ -1,4 +1,4 @@
-"""What one arm reports while it runs, for trainables whose arms run in turn: curves, progress and rungs."""
+"""Reports of a running arm, for trainables whose arms run in turn: curves, progress and rungs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Reporter:
         context.report({"phase": "train", "step": 0, "steps": 1})  # it runs, even if it never states how far it is
 
     def __call__(self, step: int, /, *, steps: int = 0, **metrics: Any) -> None:
-        """Takes what was measured after `step` of `steps` steps (0: nobody knows of how many). Raises Stopped."""
+        """Accept measurements after `step` of `steps` steps (0: unknown total). Raises Stopped."""
         results = {name: as_number(value) for name, value in metrics.items() if name not in IDENTITY}
         numbers = {name: value for name, value in results.items() if value is not None}
         self._keep({**numbers, "step": step})
@@ -58,7 +58,7 @@ class Reporter:
         self._context.finish(self._arm, self._result("stopped", {"rung_value": self._rung_value}), None)
 
     def finish(self, values: Mapping[str, float], folder: Path | None = None) -> None:
-        """Finishes the arm with `values` by column, "value" being that of the metric; one with a value that is NaN or
+        """Finishes the arm with `values` by column, "value" being that of the metric; a result that is NaN or
         infinite has diverged."""
         for name, value in values.items():
             if not math.isfinite(value):

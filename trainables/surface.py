@@ -1,8 +1,8 @@
 """A known response surface with noise, instead of training.
 
-It answers in microseconds and its truth is known, so it serves to test the platform, to measure how far it scales
+It runs in microseconds with a known truth, so it serves to test the platform, to measure how far it scales
 and to check the statistics. Its knobs bear the names of DASH's. For designs with many components it has twenty parts,
-x1 to x20, that are on or off; `effects` states what they and their combinations are worth.
+x1 to x20, that are on or off; `effects` states the effects of them and their combinations.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ Parts: Any = create_model("Parts", __base__=Strict, **dict.fromkeys(PARTS, (bool
 
 
 class Noise(Strict):
-    """Standard deviations on the log scale. effect: by how much the worth of a part varies from seed to seed."""
+    """Standard deviations on the log scale. effect: the SD of a part's effect over seeds."""
 
     block: NonNegativeFloat = 0.1
     residual: NonNegativeFloat = 0.05
@@ -83,7 +83,7 @@ class Spec(Strict):
     faults: Faults = Faults()
     teacher: Teacher | None = None
     parts: Parts = Parts()
-    # By part, x1, or by several, x1:x2: what they lower the logarithm of the value by.
+    # By part, x1, or parts, x1:x2: the decrease of the logarithm of the value.
     effects: dict[str, float] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -116,7 +116,7 @@ def cohort_key(spec: Spec) -> str:
 
 
 def check_inputs(spec: Spec) -> None:
-    """Nothing: it needs no files."""
+    """No-op: it needs no files."""
 
 
 def teacher_key(spec: Spec) -> str | None:
@@ -130,7 +130,7 @@ def evaluation_key(spec: Spec) -> str:
 
 
 def estimate_teacher(spec: Spec, workers: int, trained: bool) -> float:
-    """Seconds: its evaluation takes none."""
+    """Seconds: its evaluation is instant."""
     return 0.0 if trained or spec.teacher is None else spec.teacher.steps * spec.teacher.seconds_per_step
 
 
@@ -158,7 +158,7 @@ def _lag(teacher: Path | None) -> float:
 
 
 def run_cohort(arms: Sequence[Arm], context: Context) -> None:
-    """Counts the steps, then draws each arm's value. The column `trail` shows whether no step was lost or repeated."""
+    """Counts the steps, then draws each arm's value. The column `trail` shows missing or repeated steps."""
     for arm in arms:
         if arm.seed in arm.spec.faults.crash:
             raise RuntimeError(f"{arm.name}: told to crash")

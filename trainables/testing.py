@@ -33,7 +33,7 @@ MAX_RESUMES = 3  # checkpoints of a run that are resumed from
 
 @dataclass
 class RecordedCalls:
-    """What a trainable told its context."""
+    """The recorded calls of a trainable's context."""
 
     results: dict[str, Result] = field(default_factory=dict)
     reports: list[Mapping[str, Any]] = field(default_factory=list)
@@ -53,7 +53,7 @@ def check_trainable(
 ) -> None:
     """Checks the trainable called `name` with these settings of its Spec, which may be omitted when all have defaults.
 
-    `diverging` is a patch under which an arm diverges, if one exists; `folder` is where a space would lie, with
+    `diverging` is a patch under which an arm diverges, if one exists; `folder` is the folder of a space, with
     a command's files and user modules. Raises AssertionError saying what the contract requires.
     """
     trainable = load_trainable(name, settings, folder)
@@ -135,7 +135,7 @@ def _plans(trainable: Trainable, spec: Any) -> None:
 
 @dataclass(frozen=True)
 class TrainedTeacher:
-    """A trained teacher's folder, and what was measured of it, as the platform hands it on; nothing without one."""
+    """A trained teacher's folder and measurements, as the platform passes them on; empty without a teacher."""
 
     folder: Path | None = None
     evaluation: Mapping[str, Any] = field(default_factory=dict)

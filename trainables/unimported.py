@@ -1,4 +1,4 @@
-"""A trainable of the user's code as far as the space tells of it: what a dry run plans with, importing nothing."""
+"""A stand-in for a trainable in the user's code: dry runs plan with it, without an import."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class _Section(BaseModel):
 
 
 class UnimportedTrainable:
-    """Takes each setting that the space names; whether the code has it, and its values, the start of a run checks."""
+    """Accepts each setting that the space names; the start of a run checks settings and values."""
 
     def __init__(self, name: str, settings: Mapping[str, Any], design: Any) -> None:
         """Take the name of a module or function, the space's keys, and its section `design` as it was written."""
@@ -69,7 +69,7 @@ class UnimportedTrainable:
 
 
 def _patched(design: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The settings that components, data sets and searches change, each with its value where nothing is changed."""
+    """The settings that components, data sets and searches change, each with its unchanged value."""
     components = design.get("components")
     for component in components.values() if isinstance(components, Mapping) else ():
         if not isinstance(component, Mapping):

@@ -1,4 +1,4 @@
-"""Placeholders in the arguments of a command: `{lr}` stands for a setting, `{seed}` for the block's seed."""
+"""Placeholders in the arguments of a command: `{lr}` is a setting, `{seed}` the block's seed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def filled(text: str, values: Mapping[str, Any]) -> str:
 
 
 def filled_arguments(texts: tuple[str, ...], values: Mapping[str, Any]) -> list[str]:
-    """Return the arguments of a command. A placeholder that is a complete argument and a list gives one for each item;
+    """Return the arguments of a command. A placeholder that is a whole argument expands a list to its items;
     empty arguments are dropped."""
     arguments: list[str] = []
     for text in texts:

@@ -22,7 +22,7 @@ _TYPE = r"(?:\w+\.)*(?:b?float\d*|u?int\d*|longdouble|[Tt]ensor|EagerTensor|[Aa]
 _OPEN, _CLOSE = rf"{_TYPE}\(\s*(?:\[\s*|['\"])*", r"(?=\s*(?:\]|['\"])*\s*(?:\)|,\s*[a-z_]+=))"
 _WRAPPED = rf"{_OPEN}{_BARE}{_CLOSE}"
 NUMBER = rf"(?:{_WRAPPED}|{_BARE})"
-# With the blanks of a width: f"{value:6.2f}" prints 9.50 behind one more than 10.50.
+# With the blanks of a width: f"{value:6.2f}" pads 9.50 more than 10.50.
 _PADDED = rf"(?:(?<!\w)[ \t]+)?{NUMBER}"
 # Spellings that a pattern of digits, such as [0-9.]+, cannot match.
 _UNUSUAL = (
@@ -72,7 +72,7 @@ def compile_pattern(pattern: str, where: str = "pattern") -> regex.Pattern[str]:
 
 
 class NumberPattern:
-    """A pattern whose groups hold numbers. Each number is read whole, whatever the group's expression matches of
+    """A pattern whose groups hold numbers. Each number is read completely, whatever the group matches of
     it: with its sign, its exponent and all its digits."""
 
     def __init__(self, pattern: str, group: str) -> None:
@@ -115,7 +115,7 @@ def _read(text: str, match: regex.Match[str], group: str, is_open: bool) -> Prin
             return parse_number(wrapped["inner"]) or Printed(match[group])
     printed = match[group].strip()
     if parse_number(printed) is None:
-        stripped = printed.rstrip(".,;:)]}'\"")  # of the sentence or the list that it is in
+        stripped = printed.rstrip(".,;:)]}'\"")  # of the surrounding sentence or list
         return parse_number(stripped) or Printed(printed)
     start, end = _number_span(text, start, end, closed=is_open or match.end() == end)
     number = parse_number(text[start:end])

@@ -29,8 +29,8 @@ _MOVES = re.compile(r"\x1b\[[0-9;?]*[A-HJSTf]|\r|\x08+")  # of the cursor: what 
 
 
 def plain_lines(text: str) -> Iterator[str]:
-    """Yield the lines that a terminal would have shown in turn, without colours."""
-    if text.isprintable():  # most lines of a flood
+    """Yield the lines that a terminal would have displayed, without colours."""
+    if text.isprintable():  # the usual case
         yield text
         return
     for line in _MOVES.sub("\n", text).split("\n"):
@@ -172,7 +172,7 @@ class Output:
 def _stat(file: Path) -> os.stat_result | None:
     try:
         return file.stat()
-    except (OSError, ValueError):  # missing, or a link to itself
+    except (OSError, ValueError):  # missing, or a cyclic link
         return None
 
 

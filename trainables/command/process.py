@@ -194,7 +194,7 @@ def _check(deadline: float | None) -> None:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Asks the entire group to end, and waits a little."""
+    """Terminates the entire group, with a short grace period."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
     patience = time.monotonic() + GRACE_SECONDS

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from branchwise.trainables.dash.settings.spec import UNet
 
-NORM_GROUPS = 32  # fixed in the reference, and not to be seen in the shapes
+NORM_GROUPS = 32  # fixed in the reference, and not visible in the shapes
 
 _COMPLETE = {
     "temb.dense.0": "time_embedding.linear_1",

@@ -23,7 +23,7 @@ class AdaptiveBatcher:
         self._what = what
 
     def run(self, work: Callable[[slice], Tensor], rows: int) -> Tensor:
-        """`work` on all `rows` rows, at least one, concatenated: (rows, ...). Raises torch.OutOfMemoryError."""
+        """`work` on all `rows` rows (1 or more), concatenated: (rows, ...). Raises torch.OutOfMemoryError."""
         done, results = 0, []
         while done < rows:
             part = slice(done, min(rows, done + self.size))
@@ -34,7 +34,7 @@ class AdaptiveBatcher:
             except torch.OutOfMemoryError:
                 if part.stop - part.start == 1:
                     raise
-            # Only now, since the exception held on to what had been allocated.
+            # Only now, since the exception had references to the allocations.
             self.size = (part.stop - part.start) // 2
             logger.warning("%s: out of GPU memory with %d at once; now %d", self._what, part.stop - done, self.size)
             release_memory()
@@ -49,6 +49,6 @@ def release_memory() -> None:
 
 
 def parts(rows: Tensor, size: int) -> Iterator[Tensor]:
-    """The rows in their order, at most `size` at a time."""
+    """The rows in order, in chunks of up to `size`."""
     for start in range(0, len(rows), size):
         yield rows[start : start + size]

@@ -34,7 +34,7 @@ def choose(mode: Mode, device: str) -> None:
 
 
 def prepare(net: nn.Module, mode: Mode, context: Context) -> None:
-    """Compiles `net` in place, its state's names unchanged, where the mode and the device ask for it."""
+    """Compiles `net` in place, its state's names unchanged, where the mode and the device require it."""
     if compiles(mode, context):
         # CUDA graphs and the exchange of gradients between ranks do not go together.
         compile_module(net, "reduce-overhead" if context.world_size == 1 else "default")

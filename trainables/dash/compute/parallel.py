@@ -11,13 +11,13 @@ from branchwise.trainables.contract import Context
 
 
 def my_slice(size: int, context: Context) -> slice:
-    """This rank's part of `size` items; parts differ by at most 1 item."""
+    """This rank's part of `size` items; parts differ by 0 or 1 items."""
     start, stop = (size * r // context.world_size for r in (context.rank, context.rank + 1))
     return slice(start, stop)
 
 
 def distributed(net: nn.Module, context: Context) -> nn.Module:
-    """`net`, with its gradients averaged over the ranks after each backward pass when there are several."""
+    """`net`, with its gradients averaged over the ranks after each backward pass."""
     if context.world_size == 1:
         return net
     return DistributedDataParallel(net, gradient_as_bucket_view=True)

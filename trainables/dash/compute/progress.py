@@ -29,7 +29,7 @@ class Progress:
         now = time.monotonic()
         pace = broadcast_number((now - then) / (self._step - step), self._context)  # seconds a step, rank 0's
         self._reported_at = (now, self._step)
-        # At most twice as far as the last time: a quick first step is not informative.
+        # No more than twice as far as before: a quick first step is not informative.
         self._interval = max(1, min(2 * self._interval, int(1 / max(pace, 1e-6))))
         self._due = self._step + self._interval
         self._context.report({**self._fields, "step": self._step, "steps": self._steps, **fields})

@@ -17,7 +17,7 @@ class Counts:
     parameters: int
     macs: int  # multiply-accumulates of a forward pass, a sample
     saved: int  # numbers that a forward pass keeps for its backward pass, a sample
-    live: int  # numbers that exist at most at a time in a forward pass without gradients, a sample
+    live: int  # peak count of numbers in a forward pass without gradients, a sample
     kernels: int  # launches of a forward pass on a GPU, regardless of the batch
 
 
@@ -147,7 +147,7 @@ def _saved(layer: _Layer) -> int:
 
 
 def _working(layer: _Layer) -> int:
-    """Numbers that the layer holds at most, its input and output among them."""
+    """Peak count of numbers of the layer, with input and output."""
     wide_in, wide, area = layer.wide_in, layer.wide, layer.side**2
     if layer.kind == "res":
         return max(3 * wide_in, wide_in + 3 * wide) * area

@@ -16,8 +16,8 @@ def estimate_measure(spec: Spec, teacher: bool, on: Device) -> float:
     """Seconds to measure a student, or the teacher, under `spec.evaluate` on a device; 0 for a teacher that exists,
     of unknown size.
 
-    A worker measures a student under several settings and its gaps, which depend on none of a sampler's, once: they are
-    omitted, and so are looks on the way.
+    A worker measures a student under all settings and its gaps, which depend on none of a sampler's, once: they are
+    omitted, and so are measurements during training.
     """
     net: UNet = student_net(spec)
     if teacher:

@@ -37,7 +37,7 @@ def _on_cpu(item: Pass, shape: Shape, classes: int, on: Device) -> float:
     """The time of a single core of an AMD EPYC with torch 2.15, divided by the threads.
 
     Thin nets are bound by memory traffic, so that a sample costs as the square root of its MACs; wide ones by
-    arithmetic, about 5e10 MAC/s. What does not depend on the batch is proportional to the residual blocks.
+    arithmetic, 5e10 MAC/s. What does not depend on the batch is proportional to the residual blocks.
     """
     macs = count(item.net, shape, classes).macs
     a_sample = max(7.5e-8 * math.sqrt(macs), macs / 5e10)
@@ -56,7 +56,7 @@ def _on_gpu(item: Pass, shape: Shape, classes: int, on: Device) -> float:
 
 
 def gpu_rate(precision: str, mode: str, on: Device) -> tuple[float, float]:
-    """FLOP/s at most, and the share of it that is assumed to be reached; fp32's where a GPU has no faster rate."""
+    """Peak FLOP/s, and the share assumed to be reached; fp32's where a GPU has no faster rate."""
     name = precision if precision == "bf16" else ("tf32" if mode == "fast" else "fp32")
     name = name if name in on.flops else "fp32"
     return on.flops[name], on.efficiency[name]

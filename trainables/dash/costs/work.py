@@ -84,11 +84,11 @@ class SampledSet:
     images: int
     passes: int
     precision: Precision
-    brief: bool = False  # of its features the Fréchet distances are computed alone, or none
+    brief: bool = False  # only the Fréchet distances of its features are computed, or none
 
 
 def sampled_sets(spec: Spec, of_teacher: bool) -> list[SampledSet]:
-    """The sets of samples that measure a net: of a student, on the way too, under the costliest scale that may be
+    """The sets of samples that measure a net: of a student, also during training, under the costliest scale that may be
     chosen; of a teacher, who tries them all, also those that students are compared with."""
     sets = []
     for name, evaluation in spec.evaluate.evaluations().items():
@@ -116,7 +116,7 @@ def _branches(scale: Any) -> int:
 
 
 def image_count(spec: Spec) -> int:
-    """Images of a data set, about as many where the number is unknown beforehand."""
+    """Number of images of a data set, estimated where unknown beforehand."""
     return IMAGE_COUNTS.get(spec.data.name, IMAGES_A_CLASS * spec.data.classes)
 
 

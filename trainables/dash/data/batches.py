@@ -29,7 +29,7 @@ class Batch:
 
 
 def draw(dataset: Dataset, alphas_cumprod: Tensor, batch_size: int, seed: int, step: int, context: Context) -> Batch:
-    """Batch `step` (from 0) under `seed`. On one kind of device the same regardless of the number of ranks."""
+    """Batch `step` (from 0) under `seed`. Independent of the number of ranks on the same kind of device."""
     device = dataset.device
     part = my_slice(batch_size, context)
     indices = batch_indices(seed, step, batch_size, len(dataset))[part]

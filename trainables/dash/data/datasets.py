@@ -1,4 +1,4 @@
-"""Labelled images as 8-bit pixels, on the device while they fit there; batches in [-1, 1] without a loader."""
+"""Labelled images as 8-bit pixels, on the device if they fit; batches in [-1, 1] without a loader."""
 
 from __future__ import annotations
 
@@ -152,8 +152,8 @@ def fits(images: Tensor, device: torch.device) -> bool:
 
 
 def _part(settings: Digits | ImageFolder, holdout: bool | None) -> tuple[Tensor, Tensor, str]:
-    """Pixels and labels of the images that are held out, of the others, or (None) of all; the pixels' SHA-256, where it
-    is known."""
+    """Pixels and labels of the held-out images, of the others, or (None) of all; the pixels' SHA-256, where it
+    is available."""
     if isinstance(settings, Digits):
         images, labels = _digits()
     else:
@@ -216,7 +216,7 @@ def to_pixels(images: Tensor) -> Tensor:
 
 
 def of_each_class(dataset: Dataset, count: int) -> Tensor:
-    """The first images of each class, `count` in all, of classes 0, 1, 2, ... in turn; a class without one is black."""
+    """The first images of each class, `count` in all, of classes 0, 1, 2, ... in turn; black if missing."""
     per_class = [0] * dataset.classes
     visible = dataset.images.new_zeros(count, *dataset.images.shape[1:])
     places = [torch.nonzero(dataset.labels == label).flatten() for label in range(dataset.classes)]
@@ -229,7 +229,7 @@ def of_each_class(dataset: Dataset, count: int) -> Tensor:
 
 
 def in_turn(images: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """The images in the order of classes 0, 1, 2, ..., 0, 1, ...: as many as they are; one that a class lacks is
+    """The images in the order of classes 0, 1, 2, ..., 0, 1, ...: all of them; an image that a class does not have is
     black."""
     visible = images.new_zeros(images.shape)
     places = [(labels == label).nonzero().flatten().tolist() for label in range(classes)]
@@ -243,7 +243,7 @@ def in_turn(images: Tensor, labels: Tensor, classes: int) -> Tensor:
 def batch_indices(seed: int, step: int, batch_size: int, size: int) -> Tensor:
     """Which of `size` examples make batch `step` (from 0), shape (batch_size,), int64, on the CPU.
 
-    Epochs are permutations drawn by (seed, epoch), laid end to end, so that each example comes up equally often.
+    Epochs are permutations drawn by (seed, epoch), concatenated, so that each example occurs equally often.
     """
     positions = torch.arange(step * batch_size, (step + 1) * batch_size)
     epochs = positions // size

@@ -1,4 +1,4 @@
-"""An image file to 8-bit pixels, as a viewer shows it: upright, without transparency, its whole range in 0 to 255.
+"""An image file to 8-bit pixels, as a viewer shows it: upright, without transparency, its full range in 0 to 255.
 
 No torch here: a dry run decodes images, too.
 """
@@ -38,7 +38,7 @@ def decode(content: bytes, settings: ImageFolder) -> np.ndarray:
 def open_image(content: bytes) -> Iterator[Image.Image]:
     """The first frame of an image. Raises as `decode`."""
     if content.startswith(_PNG):
-        Image.open(io.BytesIO(content)).verify()  # its checksums, which decoding does not look at
+        Image.open(io.BytesIO(content)).verify()  # its checksums, which decoding ignores
     with Image.open(io.BytesIO(content)) as image:
         width, height = image.size
         if width * height > MAX_PIXELS:

@@ -21,7 +21,7 @@ from branchwise.trainables.dash.settings.features import TEST_SHARE
 from branchwise.trainables.dash.settings.listing import SUFFIXES, Listing, list_images
 
 SAMPLE_IMAGES = 200  # images, drawn at random, in which colour is searched for before all are
-SIDES = (64, 32, 28, 16, 8)  # that images are brought to, where they are not all of one such size already
+SIDES = (64, 32, 28, 16, 8)  # that images are resized to, unless all have such a size
 SAMPLES = 1000
 LINE, NEXT_LINE = 90, "\n    "  # of names
 DEEPEST = 65535  # the usual range of images of more than 8 bits
@@ -146,7 +146,7 @@ def _has_colour(file: Path, settings: ImageFolder) -> bool:
 
 
 def _side(sides: Sequence[int]) -> int:
-    """The side that all images have, where nets can take it; else the largest of SIDES that enlarges at most half."""
+    """The side of all images, if nets accept it; else the largest of SIDES that enlarges no more than half of them."""
     (commonest, count), *_ = Counter(sides).most_common(1)
     if count == len(sides) and commonest in SIDES:
         return commonest
@@ -159,7 +159,7 @@ def space_text(name: str, folder: Path, survey: ImageSurvey) -> str:
     teacher = [24, 48, 48, 48][:levels] if levels > 2 else [16, 32]
     student = [8, 16, 16, 16][:levels] if levels > 2 else [8, 12]
     attention = survey.side // 2 ** (levels - 1)
-    samples = max(SAMPLES, -(-len(survey.classes) // 100) * 100)  # at least one of each class
+    samples = max(SAMPLES, -(-len(survey.classes) // 100) * 100)  # one of each class or more
     return f"""\
 # {len(survey.classes)} classes, {survey.images} images, brought to {survey.side}x{survey.side} in \
 {"colour" if survey.channels == 3 else "grey"}. Proposed by looking at the folder; change what you know better.

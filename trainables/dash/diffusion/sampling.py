@@ -23,7 +23,7 @@ def sampler(name: str) -> Sampler:
 
 
 def draw(name: str, denoise: Denoiser, noise: Tensor, alphas_cumprod: Tensor, steps: int) -> Tensor:
-    """Images in [-1, 1] from `noise` by the sampler `name`; one is NaN if the net's output for it ever was not finite.
+    """Images in [-1, 1] from `noise` by the sampler `name`; NaN for an image with a non-finite output of the net.
 
     Clamping would make black or white images of infinite outputs.
     """
@@ -56,7 +56,7 @@ def balanced_labels(indices: Sequence[int], classes: int, device: torch.device |
 def proportional_labels(counts: tuple[int, ...], samples: int) -> Tensor:
     """The labels of `samples` images, (samples,) int64, on the CPU, with the shares of classes of `counts` images.
 
-    Each class gets its share to within one (largest remainders), distributed evenly over the images. Classes of equal
+    Each class gets its share to within 1 (largest remainders), distributed evenly over the images. Classes of equal
     size alternate, as in `balanced_labels`.
     """
     total = sum(counts)
@@ -73,7 +73,7 @@ def proportional_labels(counts: tuple[int, ...], samples: int) -> Tensor:
 def guided(net: nn.Module, labels: Tensor, null_label: int, scales: Tensor, precision: str = "fp32") -> Denoiser:
     """The net under guidance `scales` (1000,) as a denoiser; both branches in a single batch, one where w is 1.
 
-    Only the net's pass is made in `precision`: branches are mixed, and images kept, in float32.
+    Only the net's pass runs in `precision`: branches are mixed, and images stored, in float32.
     """
     scale_at: list[float] = scales.tolist()
     paired = torch.cat([labels, torch.full_like(labels, null_label)])

@@ -27,7 +27,7 @@ def cosine_alphas_cumprod(device: torch.device | str = "cpu") -> Tensor:
 def sampling_timesteps(steps: int) -> list[int]:
     """The timesteps of a sampler, from noise to image: floor(i T / steps) for i = steps - 1 .. 0.
 
-    They are even to within one, end at 0 and begin T / steps, rounded up, below T. Where steps divide T they are the
+    They are even to within 1, end at 0 and begin T / steps, rounded up, below T. Where steps divide T they are the
     authors' (50 steps: 980, 960, ..., 0). The minimum is two steps: a single step would be at t = 0.
     """
     return [i * TIMESTEPS // steps for i in reversed(range(steps))]

@@ -31,7 +31,7 @@ class Probes:
 
 
 def draw_probes(holdout: Dataset, alphas_cumprod: Tensor, settings: Evaluate, seed: int) -> Probes:
-    """Probes of images, timesteps and noise drawn under `seed`; over all bins, the images come up equally often."""
+    """Probes of images, timesteps and noise drawn under `seed`; over all bins, images occur equally often."""
     device = holdout.device
     count = settings.gap_samples
     edges = [TIMESTEPS * b // settings.gap_bins for b in range(settings.gap_bins + 1)]

@@ -21,7 +21,7 @@ _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 def sample_gflop(net: nn.Module, image_shape: tuple[int, int, int], guidance: Scale, steps: int) -> float:
     """Giga floating-point operations of an image in `steps` steps: two a multiply-accumulate, as the paper counts.
 
-    Convolutions, matrix products and attention, of both branches where there is guidance.
+    Convolutions, matrix products and attention, of both branches under guidance.
     """
     device = next(net.parameters()).device
     with FlopCounterMode(display=False) as counter:

@@ -24,7 +24,7 @@ TeacherSamples = Mapping[str, metrics.Statistics | None]
 
 
 def batches_of(evaluations: Evaluations, dataset: Dataset, context: Context) -> int:
-    """Batches one rank samples for one network under all evaluations."""
+    """Batches per rank for a network under all evaluations."""
     return sum(measurement.batches_of(settings, dataset, context) for settings in evaluations.values())
 
 

@@ -121,7 +121,7 @@ def digits(device: torch.device | str) -> Extractor:
 def function(spec: Spec, device: torch.device | str) -> Extractor:
     """A user-defined function: (N, C, H, W) uint8 on the device -> (N, d) floats, finite.
 
-    It is tried on two images, and each later answer is inspected as well. Raises ValueError when it is missing,
+    It is tried on two images, and each later result is checked as well. Raises ValueError when it is missing,
     fails, returns something else, or when samples are too few for its d dimensions.
     """
     module, _, name = spec.features.partition(":")
@@ -143,7 +143,7 @@ def function(spec: Spec, device: torch.device | str) -> Extractor:
 
 
 def _called(call: Callable[[Tensor], Tensor], name: str, pixels: Tensor, dims: int | None = None) -> Tensor:
-    """The answer of a user's function, float32. Raises ValueError, naming it, when it is not (N, `dims`) and finite."""
+    """The result of a user's function, float32. Raises ValueError, naming it, when it is not (N, `dims`) and finite."""
     try:
         match: object = call(pixels)
     except Exception as error:  # any error of a user's code is reported unchanged

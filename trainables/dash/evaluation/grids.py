@@ -23,7 +23,7 @@ ACROSS = 20
 
 
 def save_grid(path: Path, pixels: Tensor, classes: int, description: str = "") -> None:
-    """Writes images (n, C, H, W) uint8 of labels i mod `classes`: classes across (at most 20), up to 8 rows.
+    """Writes images (n, C, H, W) uint8 of labels i mod `classes`: up to 20 classes across, up to 8 rows.
 
     description: a phrase stored in the file.
     """
@@ -47,7 +47,7 @@ def sample_model(
 ) -> None:
     """Samples the model in `folder` into the PNG `out`: `count` images of class `label`, or of each class.
 
-    `batch` images are sampled at once, which changes them by rounding only. Raises OSError when there is no model or
+    `batch` images are sampled at once, which changes them by rounding only. Raises OSError without a model or
     `out` cannot be written, ValueError for a class the model does not know, or for guidance of a model that has no
     unconditional branch.
     """

@@ -40,7 +40,7 @@ def batch_size(dataset: Dataset) -> int:
 
 
 def batches_of(settings: Evaluate, dataset: Dataset, context: Context) -> int:
-    """Batches one rank samples for one network, the same on each rank; more where its guidance is to be chosen."""
+    """Batches per rank for a network, the same on each rank; more where its guidance is to be chosen."""
     longest = -(-settings.samples // context.world_size)
     chosen = len(settings.candidates) if len(settings.candidates) > 1 else 0
     scales = chosen + 1 + len(settings.guidance_grid)
@@ -103,7 +103,7 @@ def choose_guidance(
     context: Context,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Which of the candidates brings the samples of `net` nearest to the reference, and the result of each.
+    """The candidate whose samples of `net` are nearest to the reference, and the result of each.
 
     All candidates start from the same noise, which no value is reported on. The ranks agree on the choice.
     """
@@ -261,7 +261,7 @@ def sample(
     seed: int,
     indices: range,
 ) -> Tensor:
-    """Images (len(indices), C, H, W), float32, of the labels that `labels_of` gives; NaN where one is not finite."""
+    """Images (len(indices), C, H, W), float32, of the labels that `labels_of` gives; NaN for a non-finite image."""
     device = dataset.device
     labels = labels_of(dataset, settings, indices)
     noise = sampling.starting_noise(seed, indices, dataset.image_shape, device)

@@ -20,7 +20,7 @@ from branchwise.trainables.dash.compute.seeding import generator
 
 MAX_REFERENCES = 50_000  # references
 TILE = 2048  # rows and columns of distances at once
-TIE = 1e-12  # rounding of a squared distance is about 1e-13; float32 features differ by more where they differ
+TIE = 1e-12  # rounding of a squared distance is near 1e-13; distinct float32 features differ by more
 NEAREST = (3, 5)  # neighbours of precision and recall (Kynkäänniemi 2019), of density and coverage (Naeem 2020)
 SIGMA = 10.0  # of CMMD's kernel, and its scale (Jayasumana et al. 2024)
 SCALE = 1000.0

@@ -1,6 +1,6 @@
-"""How digits_features.safetensors was made: `python -m trainables.dash.train_digits_features OUT.safetensors`.
+"""Create digits_features.safetensors: `python -m trainables.dash.train_digits_features OUT.safetensors`.
 
-Stored as a record. Retraining gives other features, and with them another metric.
+Stored as a record. Retraining yields other features, and so another metric.
 """
 
 from __future__ import annotations

@@ -109,7 +109,7 @@ def resumed(device: str, spec: Spec) -> str:
 
 
 def workers_agree(device: str, spec: Spec) -> str:
-    """One worker per GPU, over NCCL; on a CPU two, over gloo."""
+    """One worker per GPU, over NCCL; two on a CPU, over gloo."""
     count = 2 if device == "cpu" else torch.cuda.device_count()
     if count == 1:
         raise NotPossibleError("there is one GPU")

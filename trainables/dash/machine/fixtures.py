@@ -1,4 +1,4 @@
-"""Stand-ins for where only steps matter: random images, an untrained teacher, a context that stores no files."""
+"""Fixtures for steps only: random images, an untrained teacher, a context that stores no files."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def wait(device: str) -> None:
 
 
 def mean_seconds(call: Callable[[], object], device: str, seconds: float) -> float:
-    """The mean of as many calls as fit into `seconds`, at least one, after some that do not count.
+    """The mean over the calls that fit into `seconds` (1 or more), after a warm-up.
 
     The mean, since a run pays for its slow steps too.
     """

@@ -26,7 +26,7 @@ from branchwise.trainables.dash.training.trainee import Trainee
 
 Rate = dict[str, Any]
 TOGETHER = 4  # arms of the cohort that is compared with a single arm
-PASSES = 5  # of a way to compute: a cohort's steps, one and multiple arms; the teacher's; sampling of both nets
+PASSES = 5  # of a computation: a cohort's steps, one and multiple arms; the teacher's; sampling of both nets
 SAMPLER_STEPS = 4
 SAMPLED = 500  # rows of a sampler's pass on a CPU; on a GPU four times as many
 
@@ -91,7 +91,7 @@ def _images(spec: Spec) -> tuple[tuple[int, int, int], int]:
 
 
 def _cohort(spec: Spec, on: Any, setup: dict[str, Any], seconds: float) -> Iterator[Rate]:
-    """A cohort of one and of several, with their difference the cost of an arm, and the rest the teacher's pass."""
+    """A cohort of one and of more arms: their difference is the cost of an arm, the rest the teacher's pass."""
     passes = len(OBJECTIVES[spec.method.objective].passes(spec.method))
     complete = _pass("train", spec.student, spec.train.batch_size * passes, setup)
     batch = max(2, _affordable(complete, spec, on.threads, seconds, on.device) // passes)

@@ -21,7 +21,7 @@ def forward(
     precision: str = "fp32",
     mid_block: nn.Module | None = None,
 ) -> Outputs:
-    """The noise `net` predicts in each of `passes` (see objectives), all in one batch: pass -> (b, C, H, W) float32.
+    """The noise `net` predicts in each of `passes` (see objectives), in a single batch: pass -> (b, C, H, W) float32.
 
     With the net's `mid_block`, also its output: "<pass> features" -> (b, width, h, w).
     """

@@ -12,7 +12,7 @@ def prune(net: nn.Module, keep: float) -> tuple[nn.Module, list[Tensor]]:
     """A copy of `net` in which the smallest weights are zero, and its masks, a bool tensor per parameter.
 
     A single threshold over all matrices and convolutions, such that `keep` of all parameters remain; biases and norms
-    (one dimension) are not pruned. Raises ValueError when these are already more than `keep`.
+    (one dimension) are not pruned. Raises ValueError when these exceed `keep`.
     """
     pruned = copy.deepcopy(net).requires_grad_(True)
     parameters = [p.detach() for p in pruned.parameters()]
@@ -29,12 +29,12 @@ def prune(net: nn.Module, keep: float) -> tuple[nn.Module, list[Tensor]]:
 
 @torch.no_grad()
 def apply(parameters: list[Tensor], masks: list[Tensor]) -> None:
-    """Sets to zero, in place, what the masks exclude."""
+    """Zero the masked-out weights in place."""
     torch._foreach_mul_(parameters, masks)
 
 
 @torch.no_grad()
 def apply_to_gradients(parameters: list[Tensor], masks: list[Tensor]) -> None:
-    """Sets to zero, in place, the gradients of what the masks exclude."""
+    """Zero the gradients of masked-out weights in place."""
     pairs = [(p.grad, mask) for p, mask in zip(parameters, masks, strict=True) if p.grad is not None]
     apply([gradient for gradient, _ in pairs], [mask for _, mask in pairs])

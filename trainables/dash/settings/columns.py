@@ -25,7 +25,7 @@ MSE_UNCOND = Column(name="mse_uncond", about="squared error of the unconditional
                     searchable=True, claimable=True)
 CALIBRATION = (RHO, COS_DELTA, GAP_MSE, RELATIVE_GAP, MSE_COND, MSE_UNCOND)  # of both branches, against the teacher's
 
-# Real images against real ones, in the measure of `value`: about the minimum for samples.
+# Real images against real images, in the measure of `value`: near the minimum for samples.
 FLOOR = (
     Column(name="floor_halves", about="one half of the real images against the other"),
     Column(name="floor_halves_samples", about="images of either half", dtype="Int64"),

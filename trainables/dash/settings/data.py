@@ -1,4 +1,4 @@
-"""The data sets, and the facts about them that are needed without loading. No torch here."""
+"""The data sets, and their facts without loading. No torch here."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from branchwise.trainables.runtime.settings import Strict, TupleOf
 # Images not used for training, on which calibration is measured. Data sets of torchvision's have a test set.
 TEST_IMAGES = 10_000  # of each
 DIGITS_HOLDOUT = 30  # of each class
-FOLDER_HOLDOUT = 0.1, 10_000  # this share of each class, and about so many in all at most
+FOLDER_HOLDOUT = 0.1, 10_000  # share of each class, and an approximate maximum in all
 DECODER = 2  # incremented when a change to the code results in other pixels for the same files
 
 
@@ -32,7 +32,7 @@ class Digits(Strict):
         return 10
 
     def holdout(self, images: int, of: int) -> int:
-        """How many of a class of `images` are held out, `of` so many in all."""
+        """Number of held-out images of a class of `images`, `of` so many in all."""
         return DIGITS_HOLDOUT
 
 
@@ -47,7 +47,7 @@ class Known:
     train_45k: bool = False  # whether its training images are the 50,000 that papers take 45,000 of
 
 
-# To add one of square images of 32 pixels, or of 28, which are padded to 32, add a line.
+# To add a data set with square images of 32 pixels, or of 28 (padded to 32), add a line.
 TORCHVISION: Mapping[str, Known] = {
     "cifar10": Known(torchvision="CIFAR10", folder="cifar-10-batches-py", channels=3, classes=10, train_45k=True),
     "cifar100": Known(torchvision="CIFAR100", folder="cifar-100-python", channels=3, classes=100, train_45k=True),
@@ -118,7 +118,7 @@ class ImageFolder(Strict):
         return self.channels, self.image_size, self.image_size
 
     def holdout(self, images: int, of: int) -> int:
-        """How many of a class of `images` are held out, `of` so many in all: at least one, where another remains."""
+        """Number of held-out images of a class of `images`, `of` so many in all: 1 or more, if others remain."""
         share, max_images = FOLDER_HOLDOUT
         return 0 if images < 2 else max(1, round(images * min(share, max_images / of)))
 

@@ -115,11 +115,11 @@ class Evaluate(Strict):
 
     @property
     def candidates(self) -> tuple[float | TagGuidance | IntervalGuidance, ...]:
-        """The scales that may be sampled with: one, or those among which a rule chooses."""
+        """The scale to sample with, or the candidates of a rule."""
         return self.guidance.choose if isinstance(self.guidance, ChooseGuidance) else (self.guidance,)
 
     def evaluations(self) -> dict[str, Evaluate]:
-        """The settings of each evaluation by name, the primary first; each evaluates once and in a fixed way."""
+        """The settings of each evaluation by name, the primary first; each evaluates once and as fixed."""
         rest: dict[str, Any] = {"guidance_grid": (), "at_steps": (), "also": {}}
         named = {name: self.model_copy(update=rest | item.overrides) for name, item in self.also.items()}
         return {PRIMARY: self.model_copy(update={"also": {}}), **named}
@@ -143,7 +143,7 @@ class Evaluate(Strict):
         return self.model_copy(update={"guidance": TypeAdapter(Scale).validate_python(chosen)})
 
     def with_any(self) -> Evaluate:
-        """These settings with one of the scales that may be chosen, for counts that do not depend on which."""
+        """These settings with an arbitrary candidate scale, for counts that do not depend on it."""
         return self.model_copy(update={"guidance": self.candidates[-1]})
 
     @property

@@ -27,8 +27,8 @@ _FUNCTION = re.compile(r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")
 class Pretrained:
     """A feature net with weights trained by others.
 
-    `sha256` is of the file of weights, or as many of its first digits as its publisher gives, which may be none; then
-    its own SHA-256 identifies it, in the key of each value. `minimum` samples replace `A_DIMENSION` for each one.
+    `sha256` is of the file of weights, or the first digits that its publisher gives; without any,
+    the file's SHA-256 identifies it, in the key of each value. `minimum` samples replace `A_DIMENSION` for each one.
     """
 
     dims: int

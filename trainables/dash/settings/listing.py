@@ -1,4 +1,4 @@
-"""Which images a folder holds, by class, and what else lies there. No torch and no Pillow here: nothing is opened."""
+"""The images of a folder by class, and its other files. No torch and no Pillow here: no file is opened."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def is_hidden(name: str) -> bool:
 
 
 def named(files: list[str]) -> str:
-    """The first of the files, and how many more there are."""
+    """The first of the files, and the number of the others."""
     more = f" and {len(files) - MAX_NAMED:,} more" if len(files) > MAX_NAMED else ""
     return ", ".join(files[:MAX_NAMED]) + more
 

@@ -28,7 +28,7 @@ class Objective:
     """`baseline` are the settings of the baseline of this name, besides its objective."""
 
     passes: Passes  # of the student over the batch, in a single step
-    teacher_passes: bool = True  # the step takes the teacher's outputs
+    teacher_passes: bool = True  # the step needs the teacher's outputs
     transfers: bool = True  # the student may have its teacher's curriculum
     features: bool = False  # mid-block features of both nets are compared
     prunes_teacher: bool = False  # the student is the teacher, pruned
@@ -36,7 +36,7 @@ class Objective:
     baseline: Mapping[str, Any] = field(default_factory=dict)
 
     def learns_from_dropped_labels(self, method: Any) -> bool:
-        """Whether the unconditional branch is trained by dropped labels alone."""
+        """Whether only dropped labels train the unconditional branch."""
         return "dropped" in self.passes(method)
 
 

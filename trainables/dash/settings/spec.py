@@ -255,5 +255,5 @@ def block_patch(spec: Spec, seed: int) -> dict[str, Any]:
 
 
 def measured_at(spec: Spec) -> tuple[int, ...]:
-    """Training steps after which students are measured on the way."""
+    """Training steps after which students are measured."""
     return spec.evaluate.at_steps

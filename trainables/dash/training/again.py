@@ -1,4 +1,4 @@
-"""Measuring a finished student again, under other settings than those of its training, or under the same."""
+"""Remeasure a finished student, under other settings than those of its training, or under the same."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ OF_SAMPLES = ("repeats", "sampler", "sampler_steps", "precision", "guidance", "g
 def measure_model(arm: Arm, model: Path, context: Context) -> Result:
     """Measures the student in `model`, the folder that its training left, under `arm.spec`.
 
-    A worker keeps what the next measure most likely needs too: the reference, the teacher's outputs, the student's gap.
+    A worker caches what the next measurement probably needs: the reference, the teacher's outputs, the student's gap.
     """
     spec = arm.spec
     if context.teacher is None:
@@ -66,7 +66,7 @@ def measure_model(arm: Arm, model: Path, context: Context) -> Result:
 
 
 def _without_sampling(spec: Spec) -> Spec:
-    """The settings that reference, probes and gaps depend on: those of samples and of the method are made alike."""
+    """The settings that reference, probes and gaps depend on: those of samples and method are reset."""
     defaults = {name: Evaluate.model_fields[name].get_default(call_default_factory=True) for name in OF_SAMPLES}
     return spec.model_copy(update={"method": Method(), "evaluate": spec.evaluate.model_copy(update=defaults)})
 
@@ -98,7 +98,7 @@ def _stored_reference(shared: Spec, teacher: Path, folder: Path | None, seed: in
 def _stored_images(
     shared: Spec, folder: Path | None, device: str
 ) -> tuple[datasets.Dataset, datasets.Dataset, reference_set.ReferenceSet]:
-    """Those that train, those that are held out, and the reference set."""
+    """Training images, held-out images, and the reference set."""
     extractor = features.extractor_of(shared, device, folder)
     against = reference_set.get(shared.data, extractor, device)
     return datasets.load(shared.data, device), datasets.load_holdout(shared.data, device), against

@@ -1,4 +1,4 @@
-"""Training a cohort: the students of a single block, side by side on the same batches and one teacher pass a step."""
+"""Training a cohort: the students of a block, on the same batches and one teacher pass a step."""
 
 from __future__ import annotations
 
@@ -91,12 +91,12 @@ def _together(arms: Sequence[Arm], saved: Sequence[bytes]) -> list[list[Arm]]:
 
 
 def _trained(arms: Sequence[Arm], setting: Setting, saved: Sequence[bytes]) -> Students | None:
-    """The students at their last step; None where the memory does not hold several at once."""
+    """The students at their last step; None where the memory does not hold all at once."""
     try:
         students = begin(arms, setting)
         _train(students, setting, _resume(students, saved, setting.context))
     except torch.OutOfMemoryError:
-        # Ranks cannot agree on it, since one of several may be short alone; then the arms are tried one by one, later.
+        # Ranks cannot agree on it, since a single rank may be short; then the arms are tried separately, later.
         if len(arms) == 1 or setting.context.world_size > 1:
             raise
         return None
@@ -104,7 +104,7 @@ def _trained(arms: Sequence[Arm], setting: Setting, saved: Sequence[bytes]) -> S
 
 
 def _resume(students: Students, saved: Sequence[bytes], context: Context) -> int:
-    """Puts the state of the newest checkpoint that holds them all into `students`; returns the number of steps done."""
+    """Load the newest checkpoint with all of `students` into them; return the number of steps done."""
     for content in reversed(saved):
         state = checkpoint.from_bytes(content, context.device)
         if students.keys() <= state["arms"].keys():

@@ -1,4 +1,4 @@
-"""Measuring the students of a cohort: at the end, on the way at declared budgets, and at the rungs of a search."""
+"""Measuring the students of a cohort: at the end, at declared budgets, and at the rungs of a search."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from branchwise.trainables.dash.training.trainee import Trainee
 MIN_STEPS = 2  # of a sampler
 
 Calibrated = tuple[dict[str, float | None], tuple[dict[str, float], ...]]  # pooled over timesteps, and by bin
-# Of a net with its guidance inside, whose branches are not the teacher's.
+# Of a net with built-in guidance: its branches are not the teacher's.
 NOT_CALIBRATED: Calibrated = ({column.name: None for column in CALIBRATION}, ())
 
 
 def should_continue(arm: Arm, trainee: Trainee, step: int, setting: Setting) -> bool:
-    """Whether the arm continues from the rung at `step`. It is measured there with a quarter of the sampler's steps."""
+    """Whether the arm continues from the rung at `step`. It is measured with a quarter of the sampler's steps."""
     context, full = setting.context, sampling_of(arm, setting)
     quick = {"sampler_steps": max(MIN_STEPS, full.sampler_steps // 4), "repeats": 1, "guidance_grid": ()}
     settings = full.model_copy(update=quick)

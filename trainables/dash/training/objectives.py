@@ -1,7 +1,7 @@
 """The loss of each objective, over a batch (B, C, H, W); what an objective needs is in `settings/objectives.py`.
 
 The teacher, where it is needed, always runs `cond` and `uncond` in one batch, so that an arm's numbers do not depend on
-what else its cohort asks of the teacher; its `dropped` outputs are put together from these.
+the rest of its cohort; its `dropped` outputs are composed of these.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def dash(method: Method, student: Outputs, teacher: Outputs, noise: Tensor, weig
 
 
 def scratch(method: Method, student: Outputs, teacher: Outputs, noise: Tensor, weights: Tensor) -> Losses:
-    """The denoising loss with labels dropped per sample: the student trained as if there were no teacher."""
+    """The denoising loss with labels dropped per sample: the student trained without a teacher."""
     error = weighted_error(student["dropped"], noise, weights)
     return Losses(error, anchor=error)
 
@@ -68,7 +68,7 @@ def _scale_of(method: Method) -> float:
 
 
 def conditional(method: Method, student: Outputs, teacher: Outputs, noise: Tensor, weights: Tensor) -> Losses:
-    """Imitation of the conditional branch alone, which leaves the guidance gap free."""
+    """Imitation of only the conditional branch, which leaves the guidance gap free."""
     error = weighted_error(student["cond"], teacher["cond"], weights)
     return Losses(error, imitation=error)
 
@@ -84,7 +84,7 @@ def multi_composite(method: Method, student: Outputs, teacher: Outputs, noise: T
 
 
 def gap_matching(method: Method, student: Outputs, teacher: Outputs, noise: Tensor, weights: Tensor) -> Losses:
-    """L_im + gap_weight * E[w mean((D_S - D_T)^2)], D = cond - uncond: the gap itself is supervised."""
+    """L_im + gap_weight * E[w mean((D_S - D_T)^2)], D = cond - uncond: supervision of the gap."""
     imitation = weighted_error(student["cond"], teacher["cond"], weights)
     gap = weighted_error(student["cond"] - student["uncond"], teacher["cond"] - teacher["uncond"], weights)
     return Losses(imitation + method.gap_weight * gap, imitation=imitation)

@@ -1,4 +1,4 @@
-"""The steps of a cohort, students side by side on one batch and one teacher pass, and those of a teacher's training.
+"""The steps of a cohort (one batch and one teacher pass for all students) and of a teacher's training.
 
 Knows no evaluation and no disk.
 """
@@ -29,7 +29,7 @@ from branchwise.trainables.dash.settings.spec import Method, Teacher
 from branchwise.trainables.dash.training.objectives import LOSSES, Losses, weighted_error
 from branchwise.trainables.dash.training.trainee import Trainee
 
-if TYPE_CHECKING:  # it brings torch-fidelity, without which steps can be taken
+if TYPE_CHECKING:  # it imports torch-fidelity, which steps do not need
     from branchwise.trainables.dash.evaluation.evaluations import TeacherSamples
     from branchwise.trainables.dash.evaluation.reference_set import ReferenceSet
 

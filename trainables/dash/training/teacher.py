@@ -65,7 +65,7 @@ def train(spec: Spec, out: Path, context: Context) -> None:
 
 def _check_features(spec: Spec, context: Context) -> None:
     """Raises what is wrong with the feature space now, not after the training: missing weights, a user's function that
-    fails on real images, of which the features are kept."""
+    fails on real images, whose features are cached."""
     extractor = features.extractor_of(spec, context.device, context.features)
     if is_function(spec.features):
         features.check_function(extractor, datasets.load_reference_images(spec.data, context.device))
@@ -128,7 +128,7 @@ def _save(
 
 
 def _adopt(checkpoint_folder: Path, out: Path) -> None:
-    """Copies an existing teacher; teacher.json, which states that a folder is whole, comes last.
+    """Copies an existing teacher; teacher.json, which marks a folder as complete, is written last.
 
     Raises ValueError when its weights are not finite.
     """
@@ -155,9 +155,9 @@ def refuse_other_images(spec: Spec, folder: Path, dataset: datasets.Dataset) -> 
 def evaluate(spec: Spec, folder: Path, context: Context) -> dict[str, Any]:
     """Measure the teacher in `folder` under each evaluation of `spec.evaluate`.
 
-    Where a rule chooses the guidance, the choice comes first, on noise of its own, and with it what each candidate
-    came to: `chosen_guidance`, `guidance_candidates`. Rank 0 leaves the statistics of the teacher's samples, which
-    students are compared with, in `context.evaluation_files`, and measures the floor; its values are kept.
+    Where a rule chooses the guidance, the choice comes first, on separate noise, with the result of each candidate:
+    `chosen_guidance`, `guidance_candidates`. Rank 0 leaves the statistics of the teacher's samples, which
+    students are compared with, in `context.evaluation_files`, and measures the floor; its values are stored.
 
     Returns:
         The columns; those of a named evaluation under its name.

@@ -50,8 +50,8 @@ class Trainee:
             self._adapter_parameters.append(self.importance)
         self.optimizer = optimization.adamw(self.parameters + self._adapter_parameters, settings)
         self.curve: list[dict[str, float]] = []
-        self.budgets: list[dict[str, float | None]] = []  # what was measured on the way, a row for each step
-        self.seconds = 0.0  # of training, this learner's share where several train together
+        self.budgets: list[dict[str, float | None]] = []  # measurements during training, a row for each step
+        self.seconds = 0.0  # of training, this learner's share of the cohort's time
         self._weighting = weighting
         self._alphas_cumprod = alphas_cumprod
         self._context = context
@@ -115,7 +115,7 @@ class Trainee:
         return all(bool(p.isfinite().all()) for p in self.parameters)
 
     def size(self) -> int:
-        """The number of parameters, of which a pruned net has only those left."""
+        """The number of parameters, of a pruned net only the unpruned."""
         if self.masks is None:
             return sum(p.numel() for p in self.parameters)
         return sum(int(mask.sum()) for mask in self.masks)

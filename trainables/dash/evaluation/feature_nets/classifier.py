@@ -75,7 +75,7 @@ class _Logits(nn.Module):
 def train(spec: Spec, out: Path, context: Context) -> None:
     """Trains the classifier of `spec.data` and leaves features.safetensors and features.json in `out` (rank 0).
 
-    The JSON has the accuracy on the images that were held out. Raises ValueError when a class has too few images.
+    The JSON has the accuracy on the held-out images. Raises ValueError when a class has too few images.
     """
     torch.set_num_threads(context.threads)
     modes.choose("exact", context.device)

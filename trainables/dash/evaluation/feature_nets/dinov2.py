@@ -1,6 +1,6 @@
 """DINOv2's image encoder (Oquab et al. 2023, arXiv 2304.07193) from a local file of weights.
 
-torch-fidelity's extractor accepts none: it fetches code and weights through torch.hub. This one is registered with
+torch-fidelity's extractor accepts none: it fetches code and weights through torch.hub. This class is registered with
 torch-fidelity under the same preprocessing; the names of its parameters are those of the published weights.
 """
 

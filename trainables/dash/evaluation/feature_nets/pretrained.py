@@ -32,7 +32,7 @@ def load(name: str, device: torch.device | str) -> tuple[Callable[[Tensor], Tens
 
 
 def _build(name: str, file: Path) -> nn.Module:
-    # What they unpickle they unpickle freely: safe only because the file has just been found to be the very one.
+    # They unpickle without limits: safe only because the file's checksum has just been verified.
     net: Any
     if name == "inception":
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
