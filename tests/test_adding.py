@@ -1,4 +1,4 @@
-"""The files needed to add a thing, counted by adding one to a copy; CONTRIBUTING states how."""
+"""The files needed to add a thing, counted by an addition to a copy; CONTRIBUTING states how."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from kills import (
     wait_for,
 )
 
-# `trail`, a column of the surface, shows whether a step was lost or repeated.
+# `trail`, a column of the surface, shows missing or repeated steps.
 SPACE = """\
 name: chaos
 trainable: surface

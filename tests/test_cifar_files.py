@@ -1,4 +1,4 @@
-"""The way of a CIFAR-10 space from missing files to the report, on pictures in CIFAR's format.
+"""A CIFAR-10 space from missing files to the report, on pictures in CIFAR's format.
 
 The real files cannot be had everywhere that tests run: crops of photographs replace them, and torchvision's list
 of hashes is omitted. All else is what happens with the real ones.

@@ -1,4 +1,4 @@
-"""The one table of commands: docs list what the parsers have, and no two forms of a command differ."""
+"""The table of commands: the docs list the parsers' options, and the forms of a command are equal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One ablation on multiple data sets: a plan, its arms, one family of hypotheses, and what holds across them."""
+"""An ablation on multiple data sets: a plan, its arms, a family of hypotheses, and means across data sets."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def space_of(*overrides: str, text: str = SPACE) -> Space:
 
 
 def result_of(arm: Arm) -> Result:
-    """Its values in the unit of its data set, and measured in the way of its data set."""
+    """Its values in the unit of its data set, and measured as its data set requires."""
     result, on = surface.outcome_of(arm, 1.0, ""), arm.across["dataset"]
     value = UNITS[on] * result.values["value"] * (1.3 if on == "fashion" and not arm.spec.parts.x1 else 1.0)
     measured = json.dumps({"metric": "surface", "reference": on})

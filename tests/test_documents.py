@@ -1,4 +1,4 @@
-"""`--json` and `--progress json`: one document or line on stdout, by its schema, in all cases."""
+"""`--json` and `--progress json`: a document or lines on stdout, by their schema, in all cases."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def strict(text: str) -> Any:
 
 @pytest.fixture
 def printed(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Printed:
-    """Runs a command and returns its exit code, the one document on stdout, and stderr."""
+    """Runs a command and returns its exit code, the document on stdout, and stderr."""
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: object, schema: str = "") -> tuple[int, Any, str]:
@@ -202,7 +202,7 @@ def test_closed_reader_is_no_error() -> None:
     os.close(reading)
     with os.fdopen(writing, "w") as stream:
         assert not write_json({"a": 1}, stream)
-        stream.write("more")  # goes nowhere
+        stream.write("more")  # is dropped
 
 
 def test_closed_pipe_leaves_no_traceback() -> None:
@@ -217,7 +217,7 @@ def test_closed_pipe_leaves_no_traceback() -> None:
 
 def test_closed_streams_are_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(signal, "signal", lambda *_: None)
-    # A thread that another test of this process left behind would make `leave` end the process at once.
+    # An abandoned thread of another test in this process would make `leave` exit immediately.
     monkeypatch.setattr(interrupts, "has_abandoned_threads", lambda: False)
     monkeypatch.setattr(sys, "stdout", None)
     monkeypatch.setattr(sys, "stderr", None)
@@ -262,7 +262,7 @@ def test_events_follow_run(tmp_path: Path) -> None:
     record("full-b0", "t0001")
     events(state, state.refresh())
     record("base-b0", "t0001", values={"value": math.nan}, status="diverged", error="loss is NaN")
-    record("ema-b0", "t0002")  # so quick that it was not seen running
+    record("ema-b0", "t0002")  # too quick to be observed running
     events(state, state.refresh())
     events.interim(4, ["ema"])
     events.limit("limits.hours: 1")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-# The rooms of each package, the lowest first. A file may import from its own room and from lower ones. A name that is a
+# The rooms of each package, the lowest first. A file may import from its room and from lower rooms. A name that is a
 # file means only that file.
 ORDERS = {
     "trainables": [
@@ -102,7 +102,7 @@ ORDERS = {
         "execution",
     ],
 }
-PACKAGES = {  # what the packages may import of one another
+PACKAGES = {  # allowed imports between packages
     "branchwise/run_files": {"run_files"},
     "analysis": {"analysis", "run_files", "command_io"},
     "trainables": {"trainables", "run_files"},
@@ -152,7 +152,7 @@ def test_imports_between_rooms_point_down(root: Path, folder: str) -> None:
 
 
 def test_designs_take_only_declarations_of_analysis(root: Path) -> None:
-    """A plan is made without the statistics that judge it."""
+    """Planning does not import the statistics."""
     for file in (root / "platform/orchestration/designs").rglob("*.py"):
         modules = [module for module in imported(file) if module.startswith("branchwise.analysis.")]
         assert all(module.startswith("branchwise.analysis.declared.") for module in modules), file
@@ -167,7 +167,7 @@ def test_only_top_of_statistics_sees_a_run(root: Path) -> None:
 
 
 def test_tests_use_public_names(root: Path) -> None:
-    """Neither imported nor read of a module, nor replaced in one."""
+    """Neither imported, read of a module, nor replaced in it."""
     for file in (root / "tests").rglob("*.py"):
         tree = ast.parse(file.read_text())
         imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]

@@ -106,7 +106,7 @@ def test_missing_data_is_fetched_only_on_request(
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))
     monkeypatch.delenv("BRANCHWISE_INCEPTION_WEIGHTS", raising=False)
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")  # no server responds there
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # no server responds
     given = ["--space", str(root / "search_spaces/cifar10_ablation.yaml"), "--set", f"data.path={tmp_path}/data"]
     assert fetch.main([*given, "--dry-run"]) == 0
     output = capsys.readouterr().out

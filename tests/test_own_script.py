@@ -68,7 +68,7 @@ def quick_space(lines: list[str]) -> str:
 
 
 def test_quick_start_of_readme_is_short_and_right(root: Path, tmp_path: Path) -> None:
-    """It runs, an arm with the component and one without; the sweep of it is in the long test."""
+    """It runs, an arm with the component and an arm without; its sweep is in the long test."""
     lines = quick_start(root)
     assert 0 < len(lines) <= MAX_LINES
     space = quick_space(lines)

@@ -21,7 +21,7 @@ def test_trainable_of_docs_runs(root: Path, tmp_path: Path) -> None:
     package = tmp_path / "my_package"
     package.mkdir()
     (package / "__init__.py").touch()
-    # A relative path is one from where the command was given.
+    # A relative path starts at the working directory.
     module = module.replace("    for arm in arms:\n", "    assert open('space.yaml').read()\n    for arm in arms:\n")
     (package / "my_module.py").write_text(module)
     (tmp_path / "space.yaml").write_text(space)

@@ -1,4 +1,4 @@
-"""What is installed: one command, one import name; the analysis needs neither Ray nor torch."""
+"""The installed package: one command, one import name; the analysis needs neither Ray nor torch."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path) -> Path:
-    """The bin folder of an environment with the wheel and the libraries of this one, but those of HEAVY."""
+    """The bin folder of an environment with the wheel and the current libraries without HEAVY."""
     env = wheel.parent / "env"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", env], check=True)
     site = env / f"lib/python3.{sys.version_info.minor}/site-packages"

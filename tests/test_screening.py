@@ -1,4 +1,4 @@
-"""A screening from its space to its report, and its follow-up: on the surface, with a known truth, without Ray."""
+"""A screening from its space to its report, and its follow-up: on the surface, with a given truth, without Ray."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_main_effects_are_those_of_numpy_and_scipy(findings: Findings) -> None:
         assert row.main_effect.value == pytest.approx(np.mean(by_block))
         assert (row.main_effect.low, row.main_effect.high) == pytest.approx((low, high))
         adjusted[row.component] = float(test.pvalue)
-    # Holm over ten components and the one claim that is another test than a main effect against zero.
+    # Holm over ten components and the claim that is no test of a main effect against zero.
     claim = next(verdict for verdict in findings.verdicts if verdict.claim.text.startswith("c1"))
     ordered = sorted([*adjusted.values(), claim.test.p])
     holm = np.maximum.accumulate([min(1.0, (11 - i) * p) for i, p in enumerate(ordered)])

@@ -1,4 +1,4 @@
-"""Training the teachers at the head of a sweep: one, several, interrupted, failing, resumed."""
+"""Training the teachers at the start of a sweep: one, two, interrupted, failing, resumed."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def folder(tmp_path: Path) -> Path:
     package.mkdir(parents=True)
     (package / "__init__.py").write_text(mark)
     (package / "deep.py").write_text(f"{mark}def train(seed, rate=0.1, beta=0.9): return {{'loss': rate}}\n")
-    for name in ("wandb", "mlflow", "yaml", "pandas"):  # what libraries look for
+    for name in ("wandb", "mlflow", "yaml", "pandas"):  # files that libraries search
         (package.parent / f"{name}.py").write_text(mark)
     return package.parent
 

@@ -1,4 +1,4 @@
-"""A run folder with a known truth, written as by a sweep."""
+"""A run folder with a given truth, written as by a sweep."""
 
 from __future__ import annotations
 

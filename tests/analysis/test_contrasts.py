@@ -1,4 +1,4 @@
-"""Contrast vectors against definitions computed another way."""
+"""Contrast vectors against independently computed definitions."""
 
 from __future__ import annotations
 

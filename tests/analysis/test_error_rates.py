@@ -1,4 +1,4 @@
-"""Error rates by simulation, of what is printed: coarse rates, one further seed, the teacher, skewed values, the best
+"""Error rates by simulation, of printed results: coarse rates, the next seed, the teacher, skewed values, the best
 of multiple baselines."""
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def test_skewed_values_are_tested_on_log_scale() -> None:
 
 
 def test_best_of_four_baselines_allows_for_choice() -> None:
-    """Four equal baselines: the one that looks best is called better than the method in at most 5% of runs."""
+    """Four equal baselines: the apparent best is called better than the method in no more than 5% of runs."""
     rng = np.random.default_rng(9)
     wrong, unadjusted, n, blocks = 0, 0, 400, 5
     for _ in range(n):

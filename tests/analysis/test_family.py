@@ -1,4 +1,4 @@
-"""The family of hypotheses and its graph: Holm where nothing follows, and its guaranteed error."""
+"""The family of hypotheses and its graph: Holm without followers, and its guaranteed error."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_followers_do_not_weaken_first_test() -> None:
 
 @pytest.mark.parametrize("true", [(), ("a",), ("a", "a2"), ("a", "b", "a2")])
 def test_family_wise_error_is_controlled(true: tuple[str, ...]) -> None:
-    """For all true states: a wrong rejection anywhere in at most 5% of families, of correlated tests too."""
+    """For all true states: a wrong rejection in no more than 5% of families, of correlated tests too."""
     rng = np.random.default_rng(len(true))
     names = ["a", "b", "c", "a2", "a3", "b2", "b3"]
     weights, edges = gatekeeping(names[:3], {"a": ["a2", "a3"], "b": ["b2", "b3"]})

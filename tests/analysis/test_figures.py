@@ -1,4 +1,4 @@
-"""Plots fit for a paper: axes that can be read, one look for each cell, few curves a panel, samples tile by tile."""
+"""Plots fit for a paper: readable axes, a style per cell, few curves a panel, samples tile by tile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run folders that were damaged or are malicious: refused by name, or shown without harm."""
+"""Damaged or malicious run folders: refused by name, or displayed without harm."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def run(root: Path, tmp_path: Path) -> Path:
 
 
 def places(tree: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The place of each value in a tree; of the items of a list, the first means all."""
+    """The path of each value in a tree; the first item of a list represents all."""
     yield path
     if isinstance(tree, dict):
         for key, value in tree.items():
@@ -75,7 +75,7 @@ def refusal(run: Path) -> str:
 
 @pytest.mark.parametrize(("name", "schema"), [("plan.json", Plan), ("manifest.json", Manifest)])
 def test_wrong_shape_is_refused_or_runs(run: Path, name: str, schema: type[Schema]) -> None:
-    """Each value of the file in turn, replaced by one of each other type: refused by name, or read to the end."""
+    """Each value of the file in turn, replaced by values of other types: refused by name, or read to the end."""
     complete = json.loads((run / name).read_text())
     refused = []
     for path in places(complete):

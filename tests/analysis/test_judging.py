@@ -1,4 +1,4 @@
-"""Verdicts: each way a claim can end, and the family they share."""
+"""Verdicts: all outcomes of a claim, and the family of the claims."""
 
 from __future__ import annotations
 

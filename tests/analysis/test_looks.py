@@ -69,7 +69,7 @@ def test_run_ends_when_everything_is_decided(make_run: MakeRun, seed: int) -> No
 
 
 def test_later_blocks_do_not_change_verdicts(make_run: MakeRun) -> None:
-    """What the look that stopped a run decided does not depend on later results."""
+    """Decisions of the last look do not depend on later results."""
     entire = findings_of(make_run("whole", effects=TWO, blocks=8, claims=CLAIMS, sd=0.02))
     assert entire.looks is not None
     assert entire.looks.ended == "decided"
@@ -163,7 +163,7 @@ def test_seeds_added_after_verdict_are_exploratory(make_run: MakeRun) -> None:
 
 
 def extended(folder: Path, before: Findings, blocks: int, **added: list[str]) -> Findings:
-    """The run in `folder`, grown out of the one of `before`."""
+    """The run in `folder`, an extension of the run in `before`."""
     plan = json.loads((folder / "plan.json").read_text())
     plan.pop("sha256", None)
     extends = {"run": before.run.name, "blocks": blocks, "decided": decisions(before), **added}

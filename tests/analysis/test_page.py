@@ -87,7 +87,7 @@ def test_arms_lead_to_their_settings_students_and_logs(make_run: Callable[..., P
 
 @needs_chromium
 def test_phone_shows_evidence_and_p_values(full_run: Path, tmp_path: Path) -> None:
-    """At 390 pixels no element is off the screen, and no cell of a table is narrower than a few words."""
+    """At 390 pixels no element is off the screen, and table cells are not too narrow for text."""
     probe = {
         "wide": "document.documentElement.scrollWidth > innerWidth",
         "off": """[...document.querySelectorAll('#table-claims td, #table-attribution td')].filter(

@@ -1,4 +1,4 @@
-"""Power, detectable effects and blocks against SciPy's noncentral t, and the look-up of an earlier run."""
+"""Power, detectable effects and blocks against SciPy's noncentral t, and the search for an earlier run."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_variance_factor_of_two_components() -> None:
 
 
 def test_plans_follow_what_excluded_designs_test() -> None:
-    """Four components, the full method and the cells with one or two of them: no leave-one-out or add-one-in effect,
+    """Four components, the full method and the cells with one or two components: no leave-one-out or add-one-in effect,
     and main effects over three pairs of cells."""
     factors = tuple(Factor(name=name) for name in "abcd")
     cells = frozenset(item for item in itertools.product(("on", "off"), repeat=4) if item.count("on") in (1, 2, 4))

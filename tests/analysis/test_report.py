@@ -1,4 +1,4 @@
-"""The report, from run folders with a known truth and from poor ones."""
+"""The report, from run folders with a given truth and from poor ones."""
 
 from __future__ import annotations
 

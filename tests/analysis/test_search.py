@@ -168,7 +168,7 @@ def test_searches_are_mirrored(make_run: Callable[..., Path]) -> None:
 
 
 def over_seeds(folder: Path, seeds: int, scheduler: str) -> pd.DataFrame:
-    """Makes the search in `folder` one of 20 configurations on so many seeds: 4 stopped early, one with a lost arm."""
+    """Rewrite the search in `folder` to 20 configurations on so many seeds: 4 stopped early, one with a failed arm."""
     as_search(folder, better=0.7, seeds=seeds, scheduler=scheduler)
     arms = pd.read_parquet(folder / "arms.parquet")
     first = arms[arms["kind"] == "search"].iloc[:20]

@@ -107,6 +107,6 @@ def test_interpolated_levels_are_close_to_exact_ones() -> None:
 
 
 def test_far_ends_stay_exact() -> None:
-    """A first look of many: no error is spent there, and only the last counts."""
+    """A first look of many: it spends no error, and only the last counts."""
     assert exact_levels((4, 100), 0.05, "obrien_fleming")[-1] == pytest.approx(0.05, rel=1e-4)
     assert exact_levels((4, 100), 1e-8, "obrien_fleming")[-1] == pytest.approx(1e-8, rel=1e-4)

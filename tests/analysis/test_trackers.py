@@ -194,7 +194,7 @@ def same(text: str, value: Any) -> bool:
 
 
 def offline(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    wandb.teardown()  # another test of this process may have started with another folder, which would be kept
+    wandb.teardown()  # another test of this process may have started with another folder, which would be reused
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     monkeypatch.setenv("WANDB_DIR", str(folder))
@@ -262,7 +262,7 @@ ON = {"true": 1, "false": 0, "": 0}
 
 
 def written(root: Path, tracker: str) -> tuple[RunTable, dict[str, list[str]]]:
-    """What `tests/data/elsewhere/write_*.py` had a tracker's package write."""
+    """Files written by trackers' packages through `tests/data/elsewhere/write_*.py`."""
     path = root / "tests/data/elsewhere" / tracker
     before = digest(path / "x")
     runs = read_runs(str(path))

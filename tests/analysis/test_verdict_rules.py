@@ -32,7 +32,7 @@ Values = dict[tuple[bool, bool], list[float]]
 
 
 def write_run(folder: Path, values: Values, claims: Sequence[str] = (), **column: object) -> Path:
-    """A finished run of components a and b: values by whether they are on, one a block."""
+    """A finished run of components a and b: values by their levels, one per block."""
     folder.mkdir()
     names = {(False, False): "base", (True, False): "a", (False, True): "b", (True, True): "full"}
     rows = [
@@ -101,7 +101,7 @@ def test_claim_without_p_value_is_hidden(tmp_path: Path) -> None:
 
 
 def test_values_outside_range_are_no_rate(tmp_path: Path) -> None:
-    """An accuracy of 71.59 that is parsed as a fraction: shown in its unit, with what to declare."""
+    """An accuracy of 71.59 that is parsed as a fraction: printed in its unit, with the declaration to add."""
     result = findings_of(tmp_path / "run", {on: [100 * x for x in of] for on, of in ACCURACIES.items()}, scale="logit")
     assert result.headline.scale == "identity"
     assert any("declare it, such as [0, 100]" in note for note in result.notes)
@@ -111,7 +111,7 @@ def test_values_outside_range_are_no_rate(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("unit", [1, 100])
 def test_claims_speak_unit_of_tables(tmp_path: Path, unit: float) -> None:
-    """The table says about 10 points, whether accuracy is a fraction or in per cent; claims in points agree with it."""
+    """The table has about 10 points, whether accuracy is a fraction or in per cent; claims in points agree with it."""
     values = {on: [unit * x for x in of] for on, of in ACCURACIES.items()}
     claims = ["a.shapley > 8 points", "a.shapley > 12 points", f"a.shapley > {0.08 * unit}"]
     findings = findings_of(tmp_path / "run", values, claims, range=[0, unit])

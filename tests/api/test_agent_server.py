@@ -39,7 +39,7 @@ def text_of(result: CallToolResult) -> str:
 
 
 async def session(root: Path, folder: Path, calls: list[tuple[str, dict[str, Any]]]) -> tuple[list[str], list[Any]]:
-    """The names of the tools, and what each call gave: its value, or its error as text."""
+    """The names of the tools, and the result of each call: its value, or its error as text."""
     from mcp import Client, StdioServerParameters
 
     server = StdioServerParameters(

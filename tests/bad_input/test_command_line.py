@@ -195,7 +195,7 @@ Refused = Callable[..., str]
 
 @pytest.fixture
 def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Refused:
-    """Runs the command line and returns its one line of refusal."""
+    """Runs the command line and returns its one-line refusal."""
 
     def fail_if_called(*_: object) -> None:
         pytest.fail("a sweep was started")

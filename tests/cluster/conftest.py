@@ -111,7 +111,7 @@ class TwoNodes:
 
     @staticmethod
     def wait_for(what: Callable[[], Any], seconds: float = 180) -> Any:
-        """The first true answer of `what`; an OSError counts as none."""
+        """The first true result of `what`; an OSError counts as none."""
         deadline, last = time.monotonic() + patience(seconds), None
         while time.monotonic() < deadline:
             try:
@@ -278,6 +278,6 @@ def prometheus(two_nodes: TwoNodes, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture
 def scraping(request: pytest.FixtureRequest) -> None:
-    """Has a Prometheus scrape from here on, if one exists."""
+    """Start a Prometheus, if installed."""
     if shutil.which("prometheus"):
         request.getfixturevalue("prometheus")

@@ -1,4 +1,4 @@
-"""Pages in a headless Chromium: what they look like from inside, and what they complain of."""
+"""Pages in a headless Chromium: their elements, and their complaints."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def probed(page: str, probe: Mapping[str, str], folder: Path, width: int, *optio
     """Values of JavaScript expressions in a report `width` pixels wide. A complaint on the console is an error."""
     values = ", ".join(f"{name}: {expression}" for name, expression in probe.items())
     script = f"addEventListener('load', () => {{ document.title = 'probed ' + JSON.stringify({{ {values} }}) }})"
-    # The page allows only its own script: the probe needs that changed.
+    # The page allows only its script; the probe needs an exception.
     page = re.sub(r"script-src '[^']*'", "script-src 'unsafe-inline'", page)
     (folder / "page.html").write_text(page.replace("</body>", f"<script>{script}</script></body>"), encoding="utf-8")
     (folder / "frame.html").write_text(FRAME.format(width=width), encoding="utf-8")

@@ -172,13 +172,13 @@ class RecordedCalls:
 
     what: str  # was done
     code: int  # of the sweep that was disturbed
-    seconds: float  # until it ended
+    seconds: float  # until its end
     result: str  # "same bits" or "refused"
     wrong: list[str]
 
 
 def disturb(kind: str, expected: Path, storage: Path, draw: random.Random) -> RecordedCalls:
-    """One sweep, one fault, and resuming until it is done. Raises LookupError when the sweep ended before its fault."""
+    """One sweep, one fault, and resuming until it is done. Raises LookupError when the sweep finishes first."""
     log = storage.with_suffix(".log")
     with ExitStack() as stack:
         environment = stack.enter_context(_prepared(kind, storage))
@@ -211,7 +211,7 @@ def _resumed(
 ) -> RecordedCalls:
     log = sweep.storage.with_suffix(".log")
     wrong = [] if calls.code in (0, 3, 130, -signal.SIGKILL) else [f"exit code {calls.code}"]
-    for _ in range(3):  # an arm whose record was harmed unseen is missed at the end, and runs with the next
+    for _ in range(3):  # an unnoticed damage of a record is detected at the end; the arm runs with the next
         code = resume(sweep.storage, "run")
         if code != 3:
             break

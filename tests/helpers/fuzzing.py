@@ -1,4 +1,4 @@
-"""Real spaces, mutated: likely and unlikely errors of a user. `examine` requests a dry run of one."""
+"""Real spaces, mutated: likely and unlikely errors of a user. `examine` requests a dry run."""
 
 from __future__ import annotations
 
@@ -238,9 +238,9 @@ def _hang(*_: object) -> None:
 
 
 def _unexpected_output(out: str, err: str) -> str:
-    """What is wrong with a refusal: it is one printable line on stderr, of a few hundred letters, without a secret.
+    """The defect of a refusal: it must be a printable line on stderr, of a few hundred letters, without a secret.
 
-    A plan that states what this machine does not have is one, too.
+    A plan that names missing resources of this machine is a refusal, too.
     """
     if not err and "\nnot here " in out and all(line.isprintable() for line in out.splitlines()):
         return ""

@@ -31,14 +31,14 @@ OF_RUN = (
     "sample_seconds",
     "sample_memory",
 )  # columns that distinguish runs, not results
-DEADLINE = 600  # seconds for any one sweep, on an idle machine
+DEADLINE = 600  # seconds for a sweep, on an idle machine
 TEACHER_REPORTS = "teachers/*.unfinished/progress/*.json"
 ARM_REPORTS = "*/progress/*.json"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Moment:
-    """When to kill: so many seconds after one of the reports states that this share of its work is done."""
+    """When to kill: so many seconds after a report with this share of its work done."""
 
     reports: str
     share: float
@@ -132,7 +132,7 @@ def differences(run: Path, expected: Path) -> list[str]:
         if len(actual) != len(reference) or list(actual) != list(reference):
             wrong.append(f"{file.name}: {len(actual)} rows for {len(reference)}, or other columns")
             continue
-        # repr distinguishes all floats, and NaN equals itself.
+        # repr distinguishes all floats, and NaN equals NaN.
         wrong += [
             f"{file.name}: {name}"
             for name in actual

@@ -16,7 +16,7 @@ def patience(seconds: float = 200) -> float:
 
 
 def start_ray() -> None:
-    """Has this process start a Ray of two CPUs, unless it has one; retried where Ray times out."""
+    """Start a Ray of two CPUs in this process, unless it is running; retried where Ray times out."""
     import ray
 
     if ray.is_initialized():
@@ -43,7 +43,7 @@ def stop_ray() -> None:
 
 
 def ray_is_idle(seconds: float = 20) -> bool:
-    """Whether nothing holds a CPU of Ray, at once or after a while: an actor that ends takes a moment."""
+    """Whether all CPUs of Ray are free, immediately or after a while: actors need time to exit."""
     import ray
 
     deadline = time.monotonic() + patience(seconds)

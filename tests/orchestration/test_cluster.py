@@ -1,4 +1,4 @@
-"""What is reported for a cluster that does not let us in, and what one is sent."""
+"""Reports for a cluster that refuses access, and the files sent to a cluster."""
 
 from __future__ import annotations
 

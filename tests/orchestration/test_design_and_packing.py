@@ -1,4 +1,4 @@
-"""The design holds each cell of each block once; the packing keeps each arm, one block a cohort, slots busy."""
+"""The design has each cell of each block once; the packing has all arms, one block a cohort, slots busy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A sweep stops when its first arms fail for one reason that all share, and only then."""
+"""A sweep stops only when its first arms all fail for the same reason."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """GPUs are reserved as they are used, a part of a GPU for a single process, and missing GPUs are named at once.
 
-There is no GPU on the machine that runs these tests: Ray is configured with one, and nvidia-smi is a script.
+The test machine has no GPU: Ray is configured with a GPU, and nvidia-smi is a script.
 """
 
 from __future__ import annotations

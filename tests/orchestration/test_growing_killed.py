@@ -44,7 +44,7 @@ NOT_STATE = ("name", "started", "ended", "argv", "spent")  # of a manifest: what
 
 
 def carry_out(plan: Plan, cohorts: float = float("inf")) -> Path:
-    """Runs a plan in this process, by the code of workers and looks, until it dies before one more cohort."""
+    """Runs a plan in this process, by the code of workers and looks, until it dies before another cohort."""
     remaining = iter(range(10**6 if cohorts == float("inf") else int(cohorts)))
     with hold(plan.run.files) as lease:
         run_session = sweep.RunSession(plan, lease)

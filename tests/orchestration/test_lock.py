@@ -1,4 +1,4 @@
-"""One process at a time holds a run folder; the dead do not."""
+"""A single process at a time locks a run folder; leases of dead processes expire."""
 
 from __future__ import annotations
 

@@ -305,7 +305,7 @@ def test_arms_that_reach_rung_together_see_each_other(tmp_path: Path) -> None:
     visited: list[str] = []
 
     class Together(RunFolder):
-        """The other arm arrives while this one looks."""
+        """The other arm arrives during this arm's look."""
 
         def rung_values(self, cell: str, step: int) -> dict[str, float]:
             if not visited:
@@ -425,7 +425,7 @@ FOUR_SEEDS = {"arms": 8, "seeds": 4}
 
 
 def noisy(run: RunFolder, cohort: Cohort) -> None:
-    """As `answer`, with noise of a seed that all configurations share and a little independent noise."""
+    """As `answer`, with noise per seed that all configurations share and a little independent noise."""
     for arm in cohort.arms:
         current = random.Random(f"{arm.seed}{sorted(arm.patch.items())}").gauss(0, 0.01)
         value = log_value(arm.spec.method) + 0.3 * random.Random(arm.seed).gauss(0, 1) + current
@@ -435,7 +435,7 @@ def noisy(run: RunFolder, cohort: Cohort) -> None:
 
 def play(space: Space, run: RunFolder, size: int, stop_after: float = 10**6) -> OpenStudy:
     """Plays Tune with one trial at a time until the search is over, or its process dies: in the midst of a trial, or
-    with half a trial more before it hears that one has finished."""
+    with half a trial more before the report of a finished trial."""
     first, searcher = open_searcher(space, run, size)
     number = 0
     while cohort := suggest(searcher, str(number)):

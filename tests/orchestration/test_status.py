@@ -46,7 +46,7 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
 
 @pytest.fixture
 def run(storage: Storage) -> RunFolder:
-    """Half way: the first cohort is finished, the second trains, the third waits."""
+    """Halfway: the first cohort is finished, the second trains, the third waits."""
     run, now = RunFolder(storage, "sweep"), time.time()
     run.write_plan({"space_sha256": ""})
     manifest = {"status": "running", "arms": 6, "started": "2026-01-02T03:04:05+00:00", "host": "elsewhere"}

@@ -25,7 +25,7 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    """A folder with two files, one of them in a folder below."""
+    """A folder with a file, and a second file in a subfolder."""
     folder = tmp_path / "model"
     (folder / "below").mkdir(parents=True)
     (folder / "config.json").write_text("{}")

@@ -63,7 +63,7 @@ def test_masked_signal_is_delivered_later() -> None:
         with pytest.raises(KeyboardInterrupt):
             block_forever()
         assert done
-        os.kill(os.getpid(), signal.SIGINT)  # the answer to the first is not disturbed
+        os.kill(os.getpid(), signal.SIGINT)  # the reply to the first is not interrupted
         time.sleep(0.05)
         interrupts.check()
 

@@ -1,4 +1,4 @@
-"""What the watchdog counts as lost, and what it tolerates."""
+"""Failures that the watchdog reports, and those it tolerates."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_unplaceable_cohort_stops_waiting(clock: Clock) -> None:
         clock.nodes = [node("here", 1), node("other", 2, alive=False)]
         with pytest.raises(ClusterUnavailableError, match="takes 2 CPUs; the cluster offers 1 CPUs"):
             clock.pass_seconds(dog, 62, pulse=None)
-        clock.nodes = [node("here", 1), node("third", 2)]  # where one joins in time, it continues
+        clock.nodes = [node("here", 1), node("third", 2)]  # if a node joins in time, it continues
         clock.pass_seconds(dog, 10, pulse=None)
 
 

@@ -1,4 +1,4 @@
-"""docs/lightning.md and docs/hugging-face.md work as they stand: a tiny model on the CPU with the real packages."""
+"""docs/lightning.md and docs/hugging-face.md work unchanged: a tiny model on the CPU with the real packages."""
 
 from __future__ import annotations
 

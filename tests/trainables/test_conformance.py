@@ -1,4 +1,4 @@
-"""Each trainable of the project keeps the contract, and so does the one in the docs; one that does not is told how."""
+"""Trainables of the project and the docs keep the contract; others get a message on the violation."""
 
 from __future__ import annotations
 

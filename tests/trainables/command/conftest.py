@@ -1,4 +1,4 @@
-"""Programs to run, and an arm's run of one without Ray."""
+"""Programs to run, and an arm's run without Ray."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class RecordedCalls:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Callable[..., RecordedCalls]:
-    """Runs an arm with these keys of a space. A search keeps it while its value is at most `limit`."""
+    """Runs an arm with these keys of a space. A search continues it while its value is not above `limit`."""
     number = 0
 
     def run_arm(

@@ -53,7 +53,7 @@ def test_program_gets_arguments_environment_and_folders(tree: dict[str, Any], pr
     assert argv[4:] == [str(data), f"--data={data}", *given[2:]]
     environment = json.loads(calls.folders["arm"]["environment.json"])
     assert environment["RATE"] == "rate 0.001"
-    assert environment["PWD"] != argv[3]  # it was still run there: its files are in its folder
+    assert environment["PWD"] != argv[3]  # its files are in its folder
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from patience import patience
 
 from branchwise.trainables.command.process import run_program
 
-# Starts a child that starts one in a separate session, and prints when all are running.
+# Starts a child that starts a child in a separate session, and prints when all are running.
 FAMILY = """
 import subprocess, sys, time
 sleeper = [sys.executable, "-c", "import time; time.sleep(600)", sys.argv[1]]

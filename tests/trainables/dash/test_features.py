@@ -81,7 +81,7 @@ def test_addresses_without_choice_of_features_stay() -> None:
 
 @pytest.fixture
 def random_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Any], Path]:
-    """Write a file in place of the weights of a net, and accept its checksum."""
+    """Replace the weights of a net by a file, and accept its checksum."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
 
     def put(name: str, state: Any) -> Path:
@@ -362,7 +362,7 @@ class Weights(BaseHTTPRequestHandler):
         self.wfile.write(self.content if "cut" not in self.path else self.content[:100])
 
     def log_message(self, *given: object) -> None:
-        """Nothing."""
+        """No-op."""
 
 
 @pytest.fixture

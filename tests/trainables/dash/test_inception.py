@@ -136,7 +136,7 @@ def test_reference_features_are_cached_by_images(monkeypatch: pytest.MonkeyPatch
     for damaged in damages:
         for file in (tmp_path / "branchwise").glob("*/*.np[yz]"):
             content = damaged(file.read_bytes())  # torn or modified, it is recomputed
-            file.unlink()  # the old one is mapped into memory
+            file.unlink()  # the old file is mapped into memory
             file.write_bytes(content)
         calls.clear()
         assert torch.equal(reference_set.get(settings, extractor, "cpu").features, other.features)

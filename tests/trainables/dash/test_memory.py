@@ -112,7 +112,7 @@ def three_arms(spec: dash.Spec) -> list[Arm]:
 def together(
     three_arms: list[Arm], teacher_folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Mapping[str, Result]:
-    """The results of the three arms in a cohort for which there is memory."""
+    """The results of the three arms in a cohort that fits into memory."""
     calls = RecordedCalls()
     dash.run_cohort(three_arms, calls.context(tmp_path_factory.mktemp("together"), teacher_folder))
     return calls.results

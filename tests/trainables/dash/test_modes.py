@@ -1,4 +1,4 @@
-"""`fast` and `exact`: one on a CPU, and no variant too many is compiled in silence."""
+"""`fast` and `exact`: equal on a CPU, and excess compiled variants are an error."""
 
 from __future__ import annotations
 

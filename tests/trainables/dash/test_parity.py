@@ -101,9 +101,9 @@ def test_unet(net: str) -> None:
     ("name", "guidance"), [("ddim_tag_w4", TagGuidance()), ("ddim_fixed_w4", 4.0), ("ddim_fixed_w1", 1.0)]
 )
 def test_ddim_is_as_near_as_float32_allows(teacher: nn.Module, name: str, guidance: float | TagGuidance) -> None:
-    """50 steps through random weights are chaotic: see docs/decisions/ddim-parity.md for why this is all there is.
+    """50 steps through random weights are chaotic: see docs/decisions/ddim-parity.md for the reason for this bound.
 
-    Unrelated samples lie at a distance of sqrt(2); the authors' must be about as near as our own float64 run.
+    Unrelated samples have a distance of sqrt(2); the authors' must be nearly as close as our float64 run.
     """
     denoise = sampling.guided(teacher, golden("ddim_labels"), NULL, scales(guidance))
     actual = ddim.sample(denoise, golden("ddim_noise"), ABAR, 50)
@@ -173,7 +173,7 @@ def test_losses() -> None:
 
 @pytest.fixture(scope="module")
 def distilled(teacher: nn.Module) -> SimpleNamespace:
-    """The student after the six golden steps of DASH, with the losses on the way."""
+    """The student after the six golden steps of DASH, with the losses of each step."""
     settings = Optimization(steps=6, lr=2e-4, lr_min=2e-4, weight_decay=1e-3, clip=1.0, ema=0.9995)
     method = Method(curriculum="transfer", snr_weighting="authors")
     trainee = Trainee(build("student", "student"), settings, method, golden("tirt_lambda"), ABAR, ONE_WORKER)

@@ -1,6 +1,6 @@
 """bf16 against fp32, and the nets of the paper at their full size.
 
-CIFAR is not on this machine: random images stand in for it, which tells that training runs, not how well.
+CIFAR is not on this machine: random images replace it, which checks that training runs, not how well.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def test_bf16_losses_are_those_of_fp32_within_its_precision(
 
 @pytest.fixture
 def cifar_teacher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An untrained teacher of the paper's size, and random images where CIFAR-10 would be; nothing is evaluated."""
+    """An untrained teacher of the paper's size, and random images in place of CIFAR-10, without evaluation."""
     images = torch.randint(0, 256, (256, 3, 32, 32), dtype=torch.uint8)
 
     def load(settings: Any, device: str) -> datasets.Dataset:

@@ -24,7 +24,7 @@ from branchwise.trainables.dash.settings.features import METADATA_FILE
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """90 images of one class, 10 of another."""
+    """90 images of a class, 10 of another."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     for label, (name, count) in enumerate((("many", 90), ("rare", 10))):
         (tmp_path / "images" / name).mkdir(parents=True)

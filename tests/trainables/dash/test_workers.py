@@ -1,4 +1,4 @@
-"""Two workers give what one gives, but for rounding: they share a single batch."""
+"""Two workers equal a single worker, but for rounding: they share a batch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from branchwise.trainables.runtime.settings import patched
 
 
 def work(rank: int, world_size: int, tree: dict[str, Any], folder: str) -> None:
-    """A single worker: trains a teacher, and two arms from it, and leaves what it was told in `folder`."""
+    """A single worker: trains a teacher, and two arms from it, and writes its recorded calls to `folder`."""
     if world_size > 1:
         dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world_size)
     spec = dash.Spec.model_validate(tree)
@@ -57,7 +57,7 @@ def work(rank: int, world_size: int, tree: dict[str, Any], folder: str) -> None:
 
 
 def start(world_size: int, tree: dict[str, Any], folder: Path) -> None:
-    """Runs `work` in `world_size` processes and waits for them; a single one needs no other process than this."""
+    """Runs `work` in `world_size` processes and waits for them; a single worker needs no further process."""
     if world_size == 1:
         work(0, 1, tree, str(folder))
         return
