@@ -23,9 +23,8 @@ from branchwise.analysis.console import make_console  # noqa: E402
 from branchwise.orchestration.errors import UserError  # noqa: E402
 from branchwise.orchestration.execution.cluster import address_of, cluster, refuse_unshared  # noqa: E402
 from branchwise.orchestration.execution.exit_status import classify_exit  # noqa: E402
-from branchwise.orchestration.execution.features import prepare_features  # noqa: E402
-from branchwise.orchestration.execution.teacher import prepare_teachers  # noqa: E402
-from branchwise.orchestration.execution.watchdog import Watchdog  # noqa: E402
+from branchwise.orchestration.execution.runner import job_runner  # noqa: E402
+from branchwise.orchestration.execution.shared_models import prepare_features, prepare_teachers  # noqa: E402
 from branchwise.orchestration.input.command_line import open_storage  # noqa: E402
 from branchwise.orchestration.input.parser import Parser  # noqa: E402
 from branchwise.orchestration.monitoring.progress import Display  # noqa: E402
@@ -66,14 +65,10 @@ def train(options: argparse.Namespace, has_started: threading.Event, console: Co
         if on.joined and storage.local is not None:
             refuse_unshared(storage.local)
         has_started.set()
-        with Watchdog(space, on) as watchdog, watchdog.translate_errors():
-
-            def check() -> None:
-                watchdog.check(display.pulse)
-
+        with job_runner(space, storage, on, display) as runner:
             for data_set in space.design.data_sets:
-                prepare_features(space, data_set.on(space.method).spec, storage, on, display, check)
-            prepare_teachers(space, storage, on, display, check)
+                prepare_features(data_set.on(space.method).spec, runner)
+            prepare_teachers(runner)
     for ready in find_teachers(space, storage):
         if ready.evaluation is None:
             raise RuntimeError("the training ended without a teacher")

@@ -7,7 +7,6 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import run_sweep
@@ -26,7 +25,8 @@ from branchwise.orchestration.run_folder.tables import collect
 from branchwise.orchestration.run_folder.teachers import find_teachers
 from branchwise.orchestration.space import load_space
 from branchwise.trainables import Cohort, Context
-from branchwise.trainables.runtime.ray_worker import Job, run_cohort_in_process, worker_context
+from branchwise.trainables.runtime.job import Job, worker_context
+from branchwise.trainables.runtime.kinds import run_job
 from branchwise.trainables.runtime.run_folder import RunFolder
 from branchwise.trainables.runtime.storage import storage_at
 
@@ -61,7 +61,7 @@ def run(plan: Plan) -> RunFolder:
     """A finished run, created without Ray."""
     write_plan(plan.run, plan.space, plan.cohorts)
     for cohort in plan.cohorts:
-        run_cohort_in_process(cohort, job_of(plan), publish=None, rank=0, world_size=1, device="cpu")
+        run_job(cohort, job_of(plan))
     return plan.run
 
 
@@ -216,10 +216,8 @@ def test_plan_or_space_is_refused(run: RunFolder, resume: Resume, damage: Callab
 
 @pytest.mark.parametrize("damage", [flip, cut_off])
 def test_cohort_with_damaged_checkpoint_restarts(plan: Plan, damage: Callable[[Path], None]) -> None:
-    where: dict[str, Any] = {"rank": 0, "world_size": 1, "device": "cpu", "publish": None}
-
     def context(use: Callable[[Context], object]) -> object:
-        with worker_context(Cohort(name="t0001", arms=()), job_of(plan), plan.run, **where) as provided:
+        with worker_context(Cohort(name="t0001", arms=()), job_of(plan)) as provided:
             return use(provided)
 
     context(lambda provided: provided.save(b"state"))

@@ -32,7 +32,7 @@ from branchwise.orchestration.run_folder.teachers import required_teachers
 from branchwise.orchestration.space import Space, load_space, parse_space
 from branchwise.trainables import surface
 from branchwise.trainables.contract import Arm, Result
-from branchwise.trainables.runtime.ray_worker import record_of
+from branchwise.trainables.runtime.job import record_of
 from branchwise.trainables.runtime.storage import Storage, storage_at
 
 SPACE = """\

@@ -27,7 +27,7 @@ from branchwise.orchestration.space import load_space
 from branchwise.trainables import Result
 from branchwise.trainables.dash.machine import checks
 from branchwise.trainables.dash.machine.checks import Check
-from branchwise.trainables.runtime.ray_worker import record_of
+from branchwise.trainables.runtime.job import record_of
 from branchwise.trainables.runtime.run_folder import RunFolder
 from branchwise.trainables.runtime.storage import storage_at
 

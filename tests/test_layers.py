@@ -37,8 +37,9 @@ ORDERS = {
         "run_folder",
         "notes",
         "stopping",
+        "job",
+        "kinds",
         "ray_worker",
-        "measuring",
     ],
     "trainables/dash": [
         "settings",

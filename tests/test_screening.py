@@ -28,7 +28,7 @@ from branchwise.orchestration.run_folder.plan_file import write_plan
 from branchwise.orchestration.run_folder.tables import collect
 from branchwise.orchestration.space import Space, load_space, parse_space
 from branchwise.trainables import surface
-from branchwise.trainables.runtime.ray_worker import record_of
+from branchwise.trainables.runtime.job import record_of
 from branchwise.trainables.runtime.storage import Storage, storage_at
 
 THREE = "{a: {parts.x1: false}, b: {parts.x1: true}, c: {noise.block: 2}}"

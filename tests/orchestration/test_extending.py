@@ -21,7 +21,7 @@ from branchwise.orchestration.run_folder.tables import records
 from branchwise.orchestration.space import load_space
 from branchwise.orchestration.tuning.queue import Metered
 from branchwise.trainables import Arm, Cohort, Result
-from branchwise.trainables.runtime.ray_worker import record_of
+from branchwise.trainables.runtime.job import record_of
 from branchwise.trainables.runtime.storage import Storage, storage_at
 
 WARM = {"warm": {"off": {"train.steps": 2}}}

@@ -21,10 +21,9 @@ from patience import patience
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.planning.machine import Cluster, gpu_names, machine, shortages, slots
 from branchwise.orchestration.space import load_space
-from branchwise.trainables.runtime import ray_worker
-from branchwise.trainables.runtime.ray_worker import Job, train_on_workers
-from branchwise.trainables.runtime.run_folder import RunFolder
-from branchwise.trainables.runtime.storage import storage_at
+from branchwise.trainables import Cohort
+from branchwise.trainables.runtime.job import Job
+from branchwise.trainables.runtime.ray_worker import run_on_workers
 
 
 def asking(gpus: float, workers: int, cpus: int = 1) -> list[str]:
@@ -145,8 +144,7 @@ def test_each_worker_requests_its_share(tmp_path: Path, monkeypatch: pytest.Monk
         return SimpleNamespace(fit=lambda: None)
 
     monkeypatch.setattr(ray.train.torch, "TorchTrainer", trainer)
-    folder = RunFolder(storage_at(tmp_path), "run")
-    train_on_workers(ray_worker.teacher_loop, {}, job_of(tmp_path, 2, gpus), folder, "t0000")
+    run_on_workers(Cohort(name="t0000", arms=()), job_of(tmp_path, 2, gpus))
     scaling = requested["scaling_config"]
     assert scaling.num_workers == 2
     assert scaling.use_gpu == (gpus > 0)
@@ -180,7 +178,7 @@ from branchwise.orchestration.execution.trials import run_cohorts
 from branchwise.orchestration.planning.machine import Cluster, slots
 from branchwise.orchestration.space import load_space
 from branchwise.trainables import Cohort
-from branchwise.trainables.runtime.ray_worker import Job
+from branchwise.trainables.runtime.job import Job
 
 space_file, storage = sys.argv[1:]
 space = load_space(space_file)

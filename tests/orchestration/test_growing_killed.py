@@ -24,7 +24,7 @@ from branchwise.orchestration.run_folder.plan_file import write_plan
 from branchwise.orchestration.run_folder.reuse import copy_records, counts
 from branchwise.orchestration.space import load_space
 from branchwise.trainables.contract import Cohort
-from branchwise.trainables.runtime.ray_worker import run_cohort_in_process
+from branchwise.trainables.runtime.kinds import run_job
 from branchwise.trainables.runtime.storage import Storage, storage_at
 
 SPACE = """\
@@ -59,7 +59,7 @@ def carry_out(plan: Plan, cohorts: float = float("inf")) -> Path:
             for cohort in stage:
                 next(remaining)
                 job = job_of(plan.space, plan.run)
-                run_cohort_in_process(cohort, job, publish=None, rank=0, world_size=1, device="cpu")
+                run_job(cohort, job)
 
         if plan.space.design.looks:
             sweep.work_by_looks(run_session, plan, run_stage, Console(quiet=True))

@@ -104,7 +104,7 @@ def test_display_keeps_output_of_others(capsys: pytest.CaptureFixture[str]) -> N
     """Ray prints boxes; they belong in its log, where this process's output has been sent."""
     log, terminal = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(log), Display(Console(file=terminal, force_terminal=True)) as display:
-        display.teachers_ready()
+        display.trained("teacher")
         print("Number of trials 9223372036854775807")
     assert "Number of trials" in log.getvalue()
     assert "Number of trials" not in terminal.getvalue()

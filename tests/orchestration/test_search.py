@@ -25,7 +25,7 @@ from branchwise.orchestration.tuning.studies import OpenStudy, open_studies, rec
 from branchwise.orchestration.tuning.warm_start import WarmStartTrial, earlier_arms
 from branchwise.trainables import Arm, Cohort, Result
 from branchwise.trainables.contract import ArmStatus
-from branchwise.trainables.runtime.ray_worker import record_of
+from branchwise.trainables.runtime.job import record_of
 from branchwise.trainables.runtime.run_folder import JOURNAL, RunFolder
 from branchwise.trainables.runtime.stopping import Stopping, keep
 from branchwise.trainables.runtime.storage import storage_at

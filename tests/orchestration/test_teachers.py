@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,8 @@ from branchwise.orchestration.space import load_space
 from branchwise.run_files.sealing import DamagedError
 from branchwise.trainables.contract import Cohort, Result
 from branchwise.trainables.dash.settings import files
-from branchwise.trainables.runtime.ray_worker import (
-    Job,
-    evaluate_teacher,
-    record_of,
-    run_cohort_in_process,
-    worker_context,
-)
+from branchwise.trainables.runtime.job import TEACHER, Job, record_of
+from branchwise.trainables.runtime.kinds import run_job
 from branchwise.trainables.runtime.run_folder import Teachers
 from branchwise.trainables.runtime.storage import Storage
 
@@ -144,7 +140,7 @@ def test_deleted_teacher_is_named_and_retrained(plan: Plan) -> None:
     waiting = next(cohort for cohort in plan.cohorts if cohort.teacher == short.key)
 
     def run() -> None:
-        run_cohort_in_process(waiting, job_of(plan), publish=None, rank=0, world_size=1, device="cpu")
+        run_job(waiting, job_of(plan))
 
     shutil.move(folder, folder.with_name("gone"))
     with pytest.raises(FileNotFoundError, match=f"^{folder}: not found; the teacher was deleted during the run, and"):
@@ -166,7 +162,7 @@ def test_worker_lends_cohort_teacher_of_its_arms(plan: Plan, tmp_path: Path) -> 
     for teacher, steps in zip(plan.teachers, (1, 40), strict=True):
         train(plan, teacher.key, {"metric": "surface", "value": 20.0}, json.dumps({"steps": steps}))
     for cohort in plan.cohorts:
-        run_cohort_in_process(cohort, job_of(plan), publish=None, rank=0, world_size=1, device="cpu")
+        run_job(cohort, job_of(plan))
     for block in (0, 1):
         full, base = (plan.run.read_record(f"{cell}-b{block}") for cell in ("short_teacher", "base"))
         assert (full["teacher"], base["teacher"]) == tuple(teacher.key for teacher in plan.teachers)
@@ -281,22 +277,16 @@ def test_tables_hold_evaluations_of_students_and_teachers(tmp_path: Path) -> Non
         "evaluate.gap_samples=4",
     ]
     plan = plan_new(load_space(file, [*named, *outcomes]), Storage(str(tmp_path / "runs")), None)
-    module, teachers = plan.space.module, Teachers(plan.storage)
+    teachers = Teachers(plan.storage)
     job = Job(
         trainable="dash", spec=plan.space.spec.model_dump(mode="json"), storage=plan.storage.root, run=plan.run.name,
         workers=0, threads=1, gpus=0.0,
     )  # fmt: skip
     for teacher in plan.teachers:
-        cohort = Cohort(name="teacher", arms=())
-        where: dict[str, Any] = {"rank": 0, "world_size": 1, "device": "cpu", "publish": None}
-        with worker_context(cohort, job, teachers.unfinished(teacher.key), **where) as context:
-            module.train_teacher(teacher.spec, context.scratch / "teacher", context)
-            teachers.put(context.scratch / "teacher", teacher.key)
-            folder = teachers.get(teacher.key, context.scratch)
-            values = evaluate_teacher(module, teacher.spec, folder, context)
-            teachers.write_evaluation(teacher.key, teacher.address.evaluation, *values)
+        settings = teacher.spec.model_dump(mode="json")
+        run_job(Cohort(name=TEACHER, arms=()), replace(job, kind="teacher", key=teacher.key, spec=settings))
     for cohort in plan.cohorts:
-        run_cohort_in_process(cohort, job, rank=0, world_size=1, device="cpu", publish=None)
+        run_job(cohort, job)
     result = find_teachers(plan.space, plan.storage)
     assert all(teacher.evaluation is not None for teacher in result)
     order = {arm.name: number for number, arm in enumerate(plan.arms)}

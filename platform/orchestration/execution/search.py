@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
+from branchwise.orchestration.execution.runner import JobRunner
 from branchwise.orchestration.execution.trials import run_queue
-from branchwise.orchestration.monitoring.progress import Display, watch
+from branchwise.orchestration.monitoring.progress import watch
 from branchwise.orchestration.planning.plan import Plan, search_cohort_size
-from branchwise.trainables.runtime.ray_worker import Job
+from branchwise.trainables.runtime.job import Job
 from branchwise.trainables.runtime.stopping import Stopping
 
 
-def run_searches(plan: Plan, job: Job, display: Display, check: Callable[[], None]) -> None:
+def run_searches(plan: Plan, job: Job, runner: JobRunner) -> None:
     """Continue what an earlier process started. Blocks; a no-op for a design without a search."""
     searches = plan.space.design.searches()
     if not searches:
@@ -26,10 +26,10 @@ def run_searches(plan: Plan, job: Job, display: Display, check: Callable[[], Non
     if options.scheduler == "asha" or options.scheduler == "median":
         job = replace(job, stopping=Stopping(rule=options.scheduler, rungs=options.rungs, reduction=options.reduction))
     total = sum(search.options.searched * search.options.seeds_each for search in searches)
-    display.begin_arms(0.0)
+    runner.display.begin_arms(0.0)
 
     def show() -> None:
-        display.search(plan.run, {arm.name for study in studies for arm in study.arms()}, total)
+        runner.display.search(plan.run, {arm.name for study in studies for arm in study.arms()}, total)
 
-    watch(lambda stop: run_queue(searcher, job, plan.space.resources, plan.slots, stop), show, check)
+    watch(lambda stop: run_queue(searcher, job, plan.space.resources, plan.slots, stop), show, runner.check)
     show()

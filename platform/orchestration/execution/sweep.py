@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -13,22 +12,21 @@ from rich.console import Console
 from branchwise.orchestration import interrupts
 from branchwise.orchestration.errors import SweepAbortedError, TakenOverError, UserError
 from branchwise.orchestration.execution.budget import meter_of, spent_by
-from branchwise.orchestration.execution.cluster import TOKEN_HINT, on_cluster, refuse_unshared, started
 from branchwise.orchestration.execution.exit_status import ExitStatus, classify_exit, finished, state_after
-from branchwise.orchestration.execution.features import prepare_features
 from branchwise.orchestration.execution.first_arms import FirstArms
 from branchwise.orchestration.execution.looks import facts, print_interim, results_at
+from branchwise.orchestration.execution.runner import cluster_for, job_runner
 from branchwise.orchestration.execution.search import run_searches
-from branchwise.orchestration.execution.teacher import prepare_teachers
-from branchwise.orchestration.execution.trials import job_of, run_cohorts
-from branchwise.orchestration.execution.watchdog import Watchdog, modified
+from branchwise.orchestration.execution.shared_models import prepare_features, prepare_teachers
+from branchwise.orchestration.execution.trials import job_of
+from branchwise.orchestration.execution.watchdog import modified
 from branchwise.orchestration.limits import Meter
 from branchwise.orchestration.monitoring.events import Events
 from branchwise.orchestration.monitoring.gauges import Gauges
 from branchwise.orchestration.monitoring.interim import interim_reports
-from branchwise.orchestration.monitoring.progress import Display, watch
+from branchwise.orchestration.monitoring.progress import Display
 from branchwise.orchestration.monitoring.trackers import trackers
-from branchwise.orchestration.planning.machine import Cluster, shortages
+from branchwise.orchestration.planning.machine import Cluster
 from branchwise.orchestration.planning.plan import Plan, fit_to_cluster, packing_text, renamed, second_stage, shortened
 from branchwise.orchestration.run_folder.lock import Lease, RunLockedError, hold
 from branchwise.orchestration.run_folder.manifest import write_manifest
@@ -139,13 +137,10 @@ def _execute(run_session: RunSession, address: str | None, console: Console) -> 
         run_session.has_started, run_session.originals = True, plan.run.read_originals()
         run_session.events.begin(plan)
         return
-    with plan.run.ray_log() as log, started(address, log, plan.space, console) as on:
-        interrupts.check(swallowed=True)  # Ray's imports have bare excepts
+    with cluster_for(plan, address, console) as on:
         with interrupts.deferred():
             _begin(run_session, on, console)
         run_session.events.begin(run_session.plan)
-        if on.dashboard:
-            console.print(f"Dashboard: {on.dashboard} ({TOKEN_HINT})", highlight=False)
         _work(run_session, on, console)
     # The workers have stopped with the cluster, so their records are final.
 
@@ -168,12 +163,10 @@ def _finalize_failed(run_session: RunSession, error: BaseException) -> SweepResu
 
 
 def _begin(run_session: RunSession, on: Cluster, console: Console) -> None:
-    """Fits the plan to the cluster and writes it down. Raises UserError when the cluster cannot carry it out."""
+    """Fits the plan to the cluster and writes it down. Raises UserError for a search that is steered from outside."""
     plan = run_session.plan
     if on.outside and plan.space.design.searches():
         raise UserError("--address ray://...: a search is steered from within the cluster; use `ray job submit`")
-    if on.joined and plan.run.files.local is not None:
-        refuse_unshared(plan.run.files.local)
     plan = fit(plan, on, console)
     if plan.resumed:
         plan.run.delete_unfinished()
@@ -190,21 +183,17 @@ def _begin(run_session: RunSession, on: Cluster, console: Console) -> None:
 
 
 def fit(plan: Plan, on: Cluster, console: Console) -> Plan:
-    """The plan for this cluster, with GPUs and nodes that were unknown before; notes the changes.
-
-    Raises UserError when not even one cohort fits.
-    """
+    """The plan for this cluster, with GPUs and nodes that were unknown before; notes the changes."""
     planned, plan = plan, fit_to_cluster(plan, on)
-    if not plan.slots:
-        raise UserError("; ".join(shortages(plan.space, on)))
     if packing_text(plan) != packing_text(planned):
         console.print(f"Fitted to the cluster: {packing_text(plan)}; planned: {packing_text(planned)}", highlight=False)
     return plan
 
 
 def _work(run_session: RunSession, on: Cluster, console: Console) -> None:
-    plan, resources = run_session.plan, run_session.plan.space.resources
+    plan = run_session.plan
     job = job_of(plan.space, plan.run)
+    first_arms = FirstArms(plan.run, plan.total, plan.space.method.file, len(plan.space.design.data_sets))
     with (
         trackers(plan.run, plan.space.tracking, console) as tell,
         interim_reports(plan, console) as rerender,
@@ -213,19 +202,20 @@ def _work(run_session: RunSession, on: Cluster, console: Console) -> None:
             (Gauges(plan.run.name, plan.space.module.COLUMNS), tell, rerender, run_session.events),
             run_session.events.teacher,
         ) as display,
-        Watchdog(plan.space, on, run_session.lease, lambda: plan.run.modified(run_session.originals)) as watchdog,
-        watchdog.translate_errors(),
+        job_runner(
+            plan.space,
+            plan.storage,
+            on,
+            display,
+            run_session.lease,
+            lambda: plan.run.modified(run_session.originals),
+            first_arms.check,
+        ) as runner,
     ):
-        first_arms = FirstArms(plan.run, plan.total, plan.space.method.file, len(plan.space.design.data_sets))
-
-        def check() -> None:
-            watchdog.check(display.pulse)
-            first_arms.check()
-
         for data_set in plan.space.design.data_sets:
-            prepare_features(plan.space, data_set.on(plan.space.method).spec, plan.storage, on, display, check)
-        prepare_teachers(plan.space, plan.storage, on, display, check)
-        run_searches(plan, job, display, check)
+            prepare_features(data_set.on(plan.space.method).spec, runner)
+        prepare_teachers(runner)
+        run_searches(plan, job, runner)
         if plan.space.design.searches():
             arms = _recorded_arms(plan)
             run_session.plan = plan = replace(plan, cohorts=second_stage(plan, arms), final_total=len(arms))
@@ -235,16 +225,10 @@ def _work(run_session: RunSession, on: Cluster, console: Console) -> None:
         display.begin_arms(plan.arm_seconds)
 
         def run_stage(cohorts: Sequence[Cohort]) -> None:
-            arguments = cohorts, job, resources, plan.slots
+            def show() -> None:
+                display.arms(plan.run, plan.cohorts)
 
-            def work(stop: threading.Event) -> None:
-                if on.outside:
-                    run_session.limit = on_cluster(run_cohorts, *arguments, None, run_session.meter, stop=stop) or ""
-                else:
-                    run_session.limit = run_cohorts(*arguments, stop, run_session.meter)
-
-            watch(work, lambda: display.arms(plan.run, plan.cohorts), check)
-            display.arms(plan.run, plan.cohorts)
+            run_session.limit = runner.run(cohorts, job, plan.slots, show, run_session.meter)
 
         if plan.space.design.looks:
             work_by_looks(run_session, plan, run_stage, console)

@@ -1,30 +1,31 @@
-"""Running cohorts with Ray Tune, each as one of its trials."""
+"""Running cohorts with Ray Tune, each as one of its trials: their arms are trained, or measured."""
 
 from __future__ import annotations
 
 import logging
 import re
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from branchwise.orchestration.limits import Meter
 from branchwise.orchestration.planning.machine import threads_of_worker
 from branchwise.orchestration.space import Resources, Space
-from branchwise.trainables import Cohort, Result
+from branchwise.trainables import Arm, Cohort, Result
 from branchwise.trainables.runtime import session
-from branchwise.trainables.runtime.measuring import measure_trial
-from branchwise.trainables.runtime.ray_worker import Job, record_of, run_trial, send_function
-from branchwise.trainables.runtime.run_folder import Measurements, RunFolder
+from branchwise.trainables.runtime.job import Job, JobKind, record_of
+from branchwise.trainables.runtime.ray_worker import run_trial, send_function
+from branchwise.trainables.runtime.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from branchwise.orchestration.tuning.queue import CohortQueue
 
 
-def job_of(space: Space, run: RunFolder) -> Job:
+def job_of(space: Space, run: RunFolder, kind: JobKind = "cohort") -> Job:
     """What all cohorts of a run have in common."""
     return Job(
+        kind=kind,
         trainable=space.trainable,
         spec=space.spec.model_dump(mode="json"),
         storage=run.storage.root,
@@ -43,7 +44,7 @@ def run_queue(queue: CohortQueue, job: Job, resources: Resources, slots: int, st
     Raises Stopped soon after `stop` is set.
     """
     for cohort, traceback in _run(queue, job, resources, slots, resources.max_retries, stop):
-        _record_failure(job.run_folder(), cohort, traceback)
+        _record_failure(job, cohort, traceback)
 
 
 def run_cohorts(
@@ -54,58 +55,43 @@ def run_cohorts(
     stop: threading.Event | None = None,
     meter: Meter | None = None,
 ) -> str:
-    """Runs each cohort until a limit of the `meter` is reached, and returns that limit, if any; arms that cannot be
-    finished, with their cohort or separately, are recorded as failed. Blocks.
+    """Runs each cohort until a limit of the `meter` is reached, and returns that limit, if any. Blocks.
 
-    Raises Stopped soon after `stop` is set.
+    What cannot be finished, with its cohort or separately, has its traceback in the logs; an arm in training is
+    recorded as failed. Raises Stopped soon after `stop` is set.
     """
     from branchwise.orchestration.tuning.queue import FifoQueue, Metered
 
-    run = job.run_folder()
     failed, repeated = [], []
     queue = Metered(cohorts, meter or Meter.without_limits())
     for cohort, traceback in _run(queue, job, resources, slots, resources.max_retries, stop):
-        missing = [arm for arm in cohort.arms if not run.has_record(arm.name)]
+        missing = [arm for arm in cohort.arms if not job.is_finished(arm)]
         if len(missing) > 1 and not queue.reason:  # a single arm may fail them all
-            repeated += [Cohort(name=f"{cohort.name}.{arm.name}", arms=(arm,), out_of=cohort.name) for arm in missing]
+            repeated += _single_arms(cohort, missing)
         else:
             failed.append((cohort, traceback))
     if repeated:
         failed += _run(FifoQueue(repeated), job, resources, slots, max_retries=0, stop=stop)
     for cohort, traceback in failed:
-        _record_failure(run, cohort, traceback)
+        _record_failure(job, cohort, traceback)
     return queue.reason
 
 
-def run_measures(
-    cohorts: Sequence[Cohort], job: Job, resources: Resources, slots: int, stop: threading.Event | None = None
-) -> None:
-    """Measures what the cohorts ask for; of those that fail for good, the logs have the traceback. Blocks.
-
-    Raises Stopped soon after `stop` is set.
-    """
-    from branchwise.orchestration.tuning.queue import FifoQueue
-
-    work = Measurements(job.run_folder()).work()
-    queue = FifoQueue(cohorts)
-    for cohort, traceback in _run(queue, job, resources, slots, resources.max_retries, stop, measure_trial, work):
-        work.write_log(cohort.name, _plain_text(traceback))
+def _single_arms(cohort: Cohort, arms: Sequence[Arm]) -> list[Cohort]:
+    """Cohorts of one arm each, out of a cohort; what is measured is one arm under several settings."""
+    names = [arm.name for arm in arms]
+    labels = names if len(set(names)) == len(names) else [str(number) for number in range(len(arms))]
+    return [
+        Cohort(name=f"{cohort.name}.{label}", arms=(arm,), out_of=cohort.name)
+        for label, arm in zip(labels, arms, strict=True)
+    ]
 
 
 def _run(
-    queue: CohortQueue,
-    job: Job,
-    resources: Resources,
-    slots: int,
-    max_retries: int,
-    stop: threading.Event | None,
-    trial: Callable[[Mapping[str, Any], Job], None] = run_trial,
-    folder: RunFolder | None = None,
+    queue: CohortQueue, job: Job, resources: Resources, slots: int, max_retries: int, stop: threading.Event | None
 ) -> list[tuple[Cohort, str]]:
-    """Runs each cohort of the queue as a Tune trial, in which `trial` is called; Tune writes to `folder`, or the run's.
-
-    Returns those that failed more than `max_retries` times, with the traceback.
-    """
+    """Runs each cohort of the queue as a Tune trial; returns those that failed more than `max_retries` times, with the
+    traceback."""
     from ray import tune
     from ray.tune import FailureConfig, RunConfig, TuneConfig, Tuner
     from ray.tune.trainable import wrap_function
@@ -117,9 +103,9 @@ def _run(
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
 
     def train(config: Mapping[str, Any]) -> None:
-        trial(config["cohort"], job)
+        run_trial(config["cohort"], job)
 
-    run = folder or job.run_folder()
+    folder = job.work_folder()
     named = wrap_function(train)
 
     def actor_name(actor: Any) -> str:
@@ -143,8 +129,8 @@ def _run(
             trial_dirname_creator=_trial_name,
         ),
         run_config=RunConfig(
-            name=run.next_tune_name(),
-            storage_path=run.tune_path(),
+            name=folder.next_tune_name(),
+            storage_path=folder.tune_path(),
             failure_config=FailureConfig(max_failures=max_retries),
             stop=StopWhenSet(stop) if stop else None,
             verbose=0,
@@ -170,9 +156,11 @@ def last_line(traceback: str) -> str:
     return next((line.strip() for line in reversed(traceback.splitlines()) if line.strip()), "unknown error")
 
 
-def _record_failure(run: RunFolder, cohort: Cohort, traceback: str) -> None:
-    run.write_log(cohort.name, _plain_text(traceback))
-    result = Result(status="failed", error=last_line(traceback))
+def _record_failure(job: Job, cohort: Cohort, traceback: str) -> None:
+    job.work_folder().write_log(cohort.name, _plain_text(traceback))
+    if job.kind == "measurement":
+        return  # without a record, the same command measures again
+    run, result = job.run_folder(), Result(status="failed", error=last_line(traceback))
     for arm in cohort.arms:
         if not run.has_record(arm.name):
             run.write_record(arm.name, record_of(arm, cohort.name, result))

@@ -19,7 +19,7 @@ from branchwise.orchestration.monitoring.run_state import Follower, RunState, sh
 from branchwise.orchestration.time_limit import abandon_thread
 from branchwise.run_files.sealing import DamagedError
 from branchwise.trainables import Cohort
-from branchwise.trainables.runtime.ray_worker import TEACHER
+from branchwise.trainables.runtime.job import TEACHER
 from branchwise.trainables.runtime.run_folder import RunFolder
 
 REFRESH_SECONDS = 1.0
@@ -116,12 +116,11 @@ class Display:
     def __exit__(self, *exception: object) -> None:
         self._stack.close()
 
-    def teacher(self, unfinished: RunFolder, number: str = "") -> None:
-        """Show the progress of a teacher, from the folder of its training; `number`: "1 of 2" for multiple teachers."""
-        self.training(TEACHER, unfinished, f"{number}, " if number else "")
-
     def training(self, name: str, unfinished: RunFolder, which: str = "") -> None:
-        """Shows the progress of what trains under this name, from the folder its training writes to."""
+        """Shows the progress of what trains under this name, from the folder its training writes to.
+
+        `which`: "1 of 2, ", of several.
+        """
         if name + which not in self._in_training:
             self._in_training.add(name + which)
             self._on_training(which + name, "training")
@@ -133,25 +132,10 @@ class Display:
         fraction = state["step"] / max(1, state["steps"])
         self._show(name, fraction, f"{which}{state['phase']} {state['step']}/{state['steps']}{_details(state)}")
 
-    def teachers_ready(self) -> None:
-        """Shows that all teachers are trained and evaluated."""
-        self.trained(TEACHER)
-
     def trained(self, name: str) -> None:
         """Shows that what trained under this name is ready."""
         self._show(name, 1.0, "ready")
         self._on_training(name, "ready")
-
-    def measures(self, partly: float, done: int, total: int) -> None:
-        """Show how many of `total` measurements are done; `partly` also counts the share of those in progress."""
-        self.pulse = partly or None
-        fraction = partly / max(1, total)
-        time_remaining = self._remaining.after(time.monotonic(), fraction)
-        self._show(
-            "measures",
-            fraction,
-            f"{done}/{total} made" + (f", {duration(time_remaining)} left" if time_remaining > 0 else ""),
-        )
 
     def begin_arms(self, expected_seconds: float) -> None:
         """Starts the clock of the arms."""
@@ -166,6 +150,12 @@ class Display:
         """Shows the progress of a search for `total` arms, of which `arms` have been requested."""
         self._arms("search", self._refresh(run), arms, total)
 
+    def measurements(self, work: RunFolder, done: int, total: int) -> None:
+        """Shows how many of `total` measurements are done; their workers report to the folder `work`."""
+        reports = self._refresh(work).running.values()
+        partial = sum(len(report["arms"]) * report["step"] / max(1, report["steps"]) for report in reports)
+        self._count("measures", max(done, partial), total, f"{done}/{total} made")
+
     def _arms(self, task: str, state: RunState, names: set[str], total: int) -> None:
         finished = len(names & state.records.keys())
         running, partial, rate = 0, 0.0, 0.0
@@ -174,11 +164,15 @@ class Display:
             running += waiting
             partial += waiting * share(report)
             rate += report.get("steps_per_second", 0.0) * (waiting if report["phase"] == "train" else 0)
-        fraction = (finished + partial) / max(1, total)
         failed = sum(state.records[name]["status"] not in ("done", "stopped") for name in names & state.records.keys())
         text = f"{finished}/{total} done, {running} running" + (f", {failed} failed" if failed else "")
         if rate:
             text += f", {rate:.0f} arm steps/s"
+        self._count(task, finished + partial, total, text)
+
+    def _count(self, task: str, done: float, total: int, text: str) -> None:
+        """Shows the text and the remaining time; `done` counts what is in progress in part."""
+        fraction = min(1.0, done / max(1, total))
         remaining = self._remaining.after(time.monotonic(), fraction)
         self._show(task, fraction, text + (f", {duration(remaining)} left" if remaining > 0 else ""))
 

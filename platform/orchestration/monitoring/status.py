@@ -23,7 +23,7 @@ from branchwise.orchestration.monitoring.run_state import RunState, share
 from branchwise.orchestration.run_folder.lock import active_lease_owner
 from branchwise.orchestration.run_folder.plan_file import run_named
 from branchwise.run_files.sealing import DamagedError
-from branchwise.trainables.runtime.ray_worker import TEACHER
+from branchwise.trainables.runtime.job import TEACHER
 from branchwise.trainables.runtime.run_folder import RunFolder, Teachers, runs
 from branchwise.trainables.runtime.storage import Storage
 

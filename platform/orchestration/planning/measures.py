@@ -14,14 +14,15 @@ from branchwise.orchestration.input.yaml_file import parse_yaml
 from branchwise.orchestration.planning.cost_estimate import local_device
 from branchwise.orchestration.planning.machine import Cluster, machine, slots, threads_of_worker
 from branchwise.orchestration.planning.packing import makespan
+from branchwise.orchestration.planning.plan import JobPlan
 from branchwise.orchestration.run_folder.plan_file import read_plan, refuse_other_data, run_named
 from branchwise.orchestration.run_folder.tables import records
 from branchwise.orchestration.run_folder.teachers import Teacher, find_teachers
 from branchwise.orchestration.space import Space
 from branchwise.run_files.sealing import DamagedError
 from branchwise.trainables import Arm, Cohort, Device
+from branchwise.trainables.runtime.job import TEACHER
 from branchwise.trainables.runtime.processes import scratch_folder
-from branchwise.trainables.runtime.ray_worker import TEACHER
 from branchwise.trainables.runtime.run_folder import FeatureNets, Measurements, RunFolder, Teachers, runs
 from branchwise.trainables.runtime.storage import Storage
 
@@ -41,24 +42,40 @@ class Measure:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MeasurePlan:
-    """`arms` are the finished models, under the run's settings; `cohorts` hold what is not measured yet, each the
-    same arm under multiple settings. `nets` are the settings with feature nets to be trained first."""
+class MeasurePlan(JobPlan):
+    """`arms` are the finished models, under the run's settings; each of the `cohorts` is an arm under several settings.
 
-    space: Space
-    storage: Storage
-    run: RunFolder
+    `teachers` are those that these arms learned from; `nets` are the settings with feature nets to be trained first.
+    """
+
     measures: tuple[Measure, ...]
-    arms: tuple[Arm, ...]
-    cohorts: tuple[Cohort, ...]
     nets: tuple[Any, ...]
-    slots: int
-    teachers: tuple[Teacher, ...]  # that these arms learned from, each once
+
+    @property
+    def work_folder(self) -> RunFolder:
+        """Where measuring leaves progress, logs and its lock."""
+        return Measurements(self.run).work()
+
+    @property
+    def stages(self) -> tuple[tuple[Cohort, ...], ...]:
+        """Teachers, then students: these use what a rule has chosen in their teacher's evaluation."""
+        of_teachers = tuple(cohort for cohort in self.cohorts if cohort.arms[0].name == TEACHER)
+        return of_teachers, tuple(cohort for cohort in self.cohorts if cohort not in of_teachers)
 
     @property
     def remaining(self) -> int:
         """Measurements that are not done yet."""
         return sum(len(cohort.arms) for cohort in self.cohorts)
+
+    @property
+    def finished(self) -> int:
+        """Measurements of the plan that are stored."""
+        names, evaluations = {arm.name for arm in self.arms}, Teachers(self.storage)
+        number = 0
+        for measure in self.measures:
+            number += len(names.intersection(Measurements(self.run).folder(measure.key).record_names()))
+            number += sum(evaluations.read_evaluation(item.key, measure.key) is not None for item in self.teachers)
+        return number
 
     @property
     def total(self) -> int:

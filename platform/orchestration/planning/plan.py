@@ -51,12 +51,8 @@ PLATFORM_CORES = 0.08  # that the driver and Ray use of a machine with all cores
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What a sweep will do. `run` is the folder it fills; `cohorts` hold only the arms that have no result yet.
-
-    `arms` are those planned before the run; `damaged` names the arms with modified records;
-    they rerun.
-    """
+class JobPlan:
+    """What the plan of a sweep and that of measuring share. `cohorts` hold only what has no result yet."""
 
     space: Space
     storage: Storage
@@ -65,6 +61,21 @@ class Plan:
     cohorts: tuple[Cohort, ...]
     slots: int  # cohorts at a time; 0 when not even one fits
     teachers: tuple[Teacher, ...]
+
+    @property
+    def work_folder(self) -> RunFolder:
+        """Where the jobs leave progress, logs and the lock."""
+        return self.run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan(JobPlan):
+    """What a sweep will do. `run` is the folder it fills.
+
+    `arms` are those planned before the run; `damaged` names the arms with modified records;
+    they rerun.
+    """
+
     resumed: bool
     named: bool = True  # by the user; a generated name is changed if another process uses it first
     damaged: tuple[str, ...] = ()

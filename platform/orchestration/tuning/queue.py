@@ -14,7 +14,7 @@ from ray.tune.search import Searcher
 
 from branchwise.orchestration.limits import Meter
 from branchwise.trainables import Cohort
-from branchwise.trainables.runtime.ray_worker import serialize_cohort
+from branchwise.trainables.runtime.job import serialize_cohort
 
 
 class CohortQueue(Searcher, ABC):

@@ -16,7 +16,8 @@ from branchwise.trainables import Arm, Cohort, Result
 from branchwise.trainables.dash.compute.memory import AdaptiveBatcher
 from branchwise.trainables.dash.evaluation import features, measurement
 from branchwise.trainables.dash.training import cohort, steps
-from branchwise.trainables.runtime.ray_worker import Job, run_cohort_in_process
+from branchwise.trainables.runtime.job import Job
+from branchwise.trainables.runtime.kinds import run_job
 from branchwise.trainables.runtime.run_folder import Teachers
 from branchwise.trainables.runtime.settings import patched
 from branchwise.trainables.runtime.storage import storage_at
@@ -174,7 +175,7 @@ def test_worker_leaves_line_among_logs_of_its_run(
     job = Job(trainable="dash", spec=settings, storage=storage.root, run="run", workers=0, threads=1, gpus=0.0)
     short_of_memory(monkeypatch, limit=1)
     arms = tuple(Arm(name=name, seed=0, spec=spec, teacher="key") for name in ("one", "two"))
-    run_cohort_in_process(Cohort(name="t0000", arms=arms), job, publish=None, rank=0, world_size=1, device="cpu")
+    run_job(Cohort(name="t0000", arms=arms), job)
     assert sorted(job.run_folder().record_names()) == ["one", "two"]
     notes = (tmp_path / "storage/run/logs/t0000-notes.txt").read_text()
     assert "out of GPU memory with 2 arms; now 1 at a time" in notes
