@@ -27,7 +27,7 @@ from branchwise.orchestration.execution.exit_status import classify_exit  # noqa
 from branchwise.orchestration.execution.measures import remeasure, same_as_sweep  # noqa: E402
 from branchwise.orchestration.input.command_line import open_storage  # noqa: E402
 from branchwise.orchestration.input.parser import Parser  # noqa: E402
-from branchwise.orchestration.monitoring.measures import print_measured, print_measures  # noqa: E402
+from branchwise.orchestration.monitoring.terminal import measuring_rows, print_measured, print_plan  # noqa: E402
 from branchwise.orchestration.planning.machine import machine, shortages  # noqa: E402
 from branchwise.orchestration.planning.measures import plan_measures  # noqa: E402
 from branchwise.orchestration.run_folder.tables import report  # noqa: E402
@@ -57,7 +57,7 @@ def measure(options: argparse.Namespace, has_started: threading.Event, console: 
         )
     if not plan.slots and not address_of(options.address) and not options.dry_run:
         raise UserError("; ".join(shortages(plan.space, machine())))
-    print_measures(plan, console)
+    print_plan(measuring_rows(plan), console)
     if options.dry_run:
         return 0
     started = time.monotonic()

@@ -34,6 +34,7 @@ from branchwise.orchestration.monitoring.documents import list_document, plan_do
 from branchwise.orchestration.monitoring.events import Events  # noqa: E402
 from branchwise.orchestration.monitoring.status import latest_run, print_list, print_state, started_run, watch_state  # noqa: E402
 from branchwise.orchestration.monitoring.terminal import (  # noqa: E402
+    plan_rows,
     print_failed,
     print_interrupted,
     print_limited,
@@ -116,7 +117,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
         if options.json:
             print_document(plan_document(plan, obstacle).model_dump())
         else:
-            print_plan(plan, obstacle, console)
+            print_plan(plan_rows(plan, obstacle), console)
     except OSError as error:  # before hours of work with an unreadable table
         raise UserError(f"stdout cannot be written: {error.strerror}") from error
     if dry_run:

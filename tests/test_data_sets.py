@@ -23,7 +23,8 @@ from branchwise.analysis.statistics.findings import analyse_run
 from branchwise.analysis.verify import main as verify
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.planning.extending import Extension, plan_extended
-from branchwise.orchestration.planning.plan import Plan, describe, plan_new, plan_resumed
+from branchwise.orchestration.planning.plan import Plan, plan_new, plan_resumed
+from branchwise.orchestration.planning.plan_text import describe
 from branchwise.orchestration.run_folder.manifest import write_manifest
 from branchwise.orchestration.run_folder.plan_file import write_plan
 from branchwise.orchestration.run_folder.reuse import reusable_arms

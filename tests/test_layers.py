@@ -35,7 +35,7 @@ ORDERS = {
         "loading",
         "processes",
         "run_folder",
-        "notes",
+        "shared_models",
         "stopping",
         "job",
         "kinds",

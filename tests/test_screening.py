@@ -22,7 +22,8 @@ from branchwise.analysis.report.screening.tables import stages_table
 from branchwise.analysis.statistics.findings import Findings, analyse
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.planning.follow_up import follow_up_space
-from branchwise.orchestration.planning.plan import describe, plan_new
+from branchwise.orchestration.planning.plan import plan_new
+from branchwise.orchestration.planning.plan_text import describe
 from branchwise.orchestration.run_folder.manifest import write_manifest
 from branchwise.orchestration.run_folder.plan_file import write_plan
 from branchwise.orchestration.run_folder.tables import collect

@@ -91,7 +91,8 @@ def analyze_table(
 
 def plan(workplace: Workplace, space: str) -> dict[str, Any]:
     """Show what a space file of the root would run: arms, time, claims. Starts nothing."""
-    from branchwise.orchestration.planning.plan import blocking_issues, describe, plan_new
+    from branchwise.orchestration.planning.plan import blocking_issues, plan_new
+    from branchwise.orchestration.planning.plan_text import describe
     from branchwise.orchestration.space import load_space
     from branchwise.trainables.runtime.storage import storage_at
 

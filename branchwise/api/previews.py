@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from branchwise.orchestration.planning.plan import Plan, describe
+from branchwise.orchestration.planning.plan import Plan
+from branchwise.orchestration.planning.plan_text import describe
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,7 +13,8 @@ from branchwise.orchestration.designs.ablation import Ablation
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.limits import Limits, Meter, Spent, passed
 from branchwise.orchestration.planning.extending import Extension, parse_added, plan_extended
-from branchwise.orchestration.planning.plan import Plan, describe, plan_new, plan_resumed
+from branchwise.orchestration.planning.plan import Plan, plan_new, plan_resumed
+from branchwise.orchestration.planning.plan_text import describe
 from branchwise.orchestration.run_folder.manifest import write_manifest
 from branchwise.orchestration.run_folder.plan_file import write_plan
 from branchwise.orchestration.run_folder.reuse import copy_records, reusable_arms

@@ -131,7 +131,7 @@ def test_modified_table_is_validated(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def gpus_rows(plan: Plan) -> list[tuple[str, str]]:
-    from branchwise.orchestration.planning.estimate_text import describe_estimate
+    from branchwise.orchestration.planning.plan_text import describe_estimate
 
     assert plan.target
     return list(describe_estimate(plan, plan.target))

@@ -30,7 +30,8 @@ from branchwise.orchestration.monitoring.status import (
     watch_state,
 )
 from branchwise.orchestration.monitoring.terminal import print_failed, print_interrupted
-from branchwise.trainables.runtime.run_folder import RunFolder, Teachers
+from branchwise.trainables.runtime.run_folder import RunFolder
+from branchwise.trainables.runtime.shared_models import Teachers
 from branchwise.trainables.runtime.storage import Storage, storage_at
 
 COHORTS: dict[str, list[dict[str, Any]]] = {

@@ -16,7 +16,7 @@ import pytest
 from rich.console import Console
 
 from branchwise.orchestration.errors import UserError
-from branchwise.orchestration.monitoring.terminal import print_plan
+from branchwise.orchestration.monitoring.terminal import plan_rows, print_plan
 from branchwise.orchestration.planning.machine import missing_inputs
 from branchwise.orchestration.planning.plan import Plan, plan_new, plan_resumed
 from branchwise.orchestration.run_folder.plan_file import write_plan
@@ -28,7 +28,7 @@ from branchwise.trainables.contract import Cohort, Result
 from branchwise.trainables.dash.settings import files
 from branchwise.trainables.runtime.job import TEACHER, Job, record_of
 from branchwise.trainables.runtime.kinds import run_job
-from branchwise.trainables.runtime.run_folder import Teachers
+from branchwise.trainables.runtime.shared_models import Teachers
 from branchwise.trainables.runtime.storage import Storage
 
 SURFACE = """\
@@ -98,7 +98,7 @@ def test_cohorts_share_teacher_of_their_arms(plan: Plan) -> None:
 def test_dry_run_names_and_counts_all_teachers(plan: Plan) -> None:
     def output() -> str:
         stream = io.StringIO()
-        print_plan(plan_new(plan.space, plan.storage, None), "", Console(file=stream, width=200))
+        print_plan(plan_rows(plan_new(plan.space, plan.storage, None), ""), Console(file=stream, width=200))
         return stream.getvalue()
 
     short, long = plan.teachers

@@ -16,10 +16,11 @@ from branchwise.trainables.dash.costs.estimate import (
     cohort_cost,
     describe_models,
     estimate_cohort,
+    estimate_features,
+    estimate_measure,
     estimate_teacher,
     teacher_cost,
 )
-from branchwise.trainables.dash.costs.measures import estimate_features, estimate_measure
 from branchwise.trainables.dash.costs.notes import describe
 from branchwise.trainables.dash.settings import content, files
 from branchwise.trainables.dash.settings.addresses import (

@@ -17,8 +17,9 @@ from branchwise.run_files.sealing import DamagedError
 from branchwise.trainables.contract import Arm, Cohort, Context, Result, Trainable
 from branchwise.trainables.runtime.loading import load_trainable
 from branchwise.trainables.runtime.processes import scratch_folder
-from branchwise.trainables.runtime.run_folder import FeatureNets, Measurements, RunFolder, Teachers
+from branchwise.trainables.runtime.run_folder import Measurements, RunFolder
 from branchwise.trainables.runtime.settings import patched
+from branchwise.trainables.runtime.shared_models import FeatureNets, Teachers
 from branchwise.trainables.runtime.stopping import Stopping, keep
 from branchwise.trainables.runtime.storage import Storage
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,15 +22,17 @@ from branchwise.trainables.runtime.job import (
     with_evaluation,
     worker_context,
 )
-from branchwise.trainables.runtime.notes import capture_warnings
-from branchwise.trainables.runtime.run_folder import ContentAddressed
+from branchwise.trainables.runtime.run_folder import RunFolder
+from branchwise.trainables.runtime.shared_models import ContentAddressed
+
+ROOT_LOGGER = "branchwise"  # the root of our loggers
 
 
 def run_job(cohort: Cohort, job: Job, placement: Placement = ALONE, publish: Publish | None = None) -> None:
     """Do the job for a cohort, on this worker; `publish` passes each report on."""
     folder, rank = job.work_folder(), placement.rank
     with (
-        capture_warnings(folder, f"{cohort.name}-{rank}" if rank else cohort.name),
+        _capture_warnings(folder, f"{cohort.name}-{rank}" if rank else cohort.name),
         worker_context(cohort, job, placement, publish) as context,
     ):
         KINDS[job.kind](cohort, job, context)
@@ -131,3 +135,30 @@ def _wait_for_all() -> None:
 
     if torch.distributed.is_initialized():
         torch.distributed.barrier()
+
+
+@contextmanager
+def _capture_warnings(run: RunFolder, name: str) -> Iterator[None]:
+    """Within it, a line for each warning is in `logs/<name>-notes.txt` of the run."""
+    handler = _Notes(run, f"{name}-notes")
+    logger = logging.getLogger(ROOT_LOGGER)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
+class _Notes(logging.Handler):
+    def __init__(self, run: RunFolder, log: str) -> None:
+        super().__init__(logging.WARNING)
+        self.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        self._run, self._log = run, log
+        self._lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._lines.append(self.format(record))
+        try:
+            self._run.write_log(self._log, "\n".join(self._lines) + "\n")
+        except OSError:
+            self.handleError(record)  # a storage that fails is told by what must be written

@@ -9,7 +9,7 @@ workspaces/<arm>/                         what an arm that is not finished keeps
 study.journal                             of a search: what was suggested
 measurements/<key>/                       finished models remeasured: measure.json states how, the rest as above
 
-Teachers lie next to the runs, below `teachers/`, feature nets below `features/`, each under its content address.
+Teachers and feature nets lie next to the runs: see `shared_models`.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ class RunFolder:
 
     def read_manifest(self) -> Any:
         """Empty if none exists that can be read."""
-        return _or_empty(self.files, MANIFEST, schemas.Manifest)
+        return self.files.read_or_empty(MANIFEST, schemas.Manifest)
 
     # Arms
 
@@ -151,7 +151,7 @@ class RunFolder:
 
     def read_record(self, arm: str) -> Any:
         """Raises FileNotFoundError, and DamagedError when it is not the record of this arm."""
-        record = _checked(self.files, f"{ARMS}/{arm}.json", schemas.Record)
+        record = self.files.read_checked(f"{ARMS}/{arm}.json", schemas.Record)
         if record["arm"] != arm:
             raise DamagedError(f"{self.path(f'{ARMS}/{arm}.json')}: arm: must be {arm}, as the file is called")
         return record
@@ -175,7 +175,7 @@ class RunFolder:
         return [name.removesuffix(".json") for name in self.files.names("progress")]
 
     def read_progress(self, cohort: str) -> Any:
-        return _checked(self.files, f"progress/{cohort}.json", schemas.Progress)
+        return self.files.read_checked(f"progress/{cohort}.json", schemas.Progress)
 
     def write_progress(self, cohort: str, report: Mapping[str, Any]) -> None:
         """Written about once a second and worth nothing after a power loss, so nobody waits for the disk."""
@@ -201,7 +201,7 @@ class RunFolder:
         """The values of the arms that have reached the rung at `step` of a search, by arm."""
         rung = f"rungs/{cell}/{step}"
         names = [name.removesuffix(".json") for name in self.files.names(rung)]
-        return {name: float(_checked(self.files, f"{rung}/{name}.json", schemas.Rung)["value"]) for name in names}
+        return {name: float(self.files.read_checked(f"{rung}/{name}.json", schemas.Rung)["value"]) for name in names}
 
     def write_rung_value(self, cell: str, step: int, arm: str, value: float) -> None:
         self.files.write_json(f"rungs/{cell}/{step}/{arm}.json", {"value": value})
@@ -327,73 +327,6 @@ class Measurements:
         self.folder(key).files.write_json(MEASURE, measure)
 
 
-@dataclass(frozen=True)
-class ContentAddressed:
-    """What was trained once and is used by many runs, each in a folder named by its content address."""
-
-    storage: Storage
-    place: str
-
-    @property
-    def files(self) -> Storage:
-        return self.storage / self.place
-
-    def path(self, key: str) -> str:
-        return self.files.path(key)
-
-    def trained(self, key: str) -> bool:
-        return self.files.has_folder(key)
-
-    def get(self, key: str, scratch: Path) -> Path:
-        """A local folder with its files. Raises FileNotFoundError and DamagedError."""
-        return self.files.get_folder(key, scratch)
-
-    def put(self, folder: Path, key: str) -> None:
-        self.files.put_folder(folder, key)
-
-    def unfinished(self, key: str) -> RunFolder:
-        """What a training leaves until it is finished."""
-        return RunFolder(self.files, f"{key}.unfinished")
-
-
-_HAS_FILES = "has_files"  # of an evaluation's JSON
-
-
-class Teachers(ContentAddressed):
-    """The teachers of a storage."""
-
-    def __init__(self, storage: Storage) -> None:
-        super().__init__(storage, TEACHERS)
-
-    def read_evaluation(self, key: str, settings: str) -> Mapping[str, Any] | None:
-        """What was measured of the teacher under these settings; None when nothing was, or when that is damaged."""
-        location = f"{key}/evaluations/{settings}"
-        stored = dict(_or_empty(self.files, f"{location}.json", schemas.Evaluation))
-        if stored.pop(_HAS_FILES, False) and not self.files.has_folder(location):
-            return None
-        return stored or None
-
-    def write_evaluation(self, key: str, settings: str, values: Mapping[str, Any], folder: Path | None = None) -> None:
-        """Store the values, and first the files in `folder`, if there are any."""
-        location = f"{key}/evaluations/{settings}"
-        has_files = folder is not None and any(folder.iterdir())
-        if folder is not None and has_files:
-            self.files.put_folder(folder, location)
-        self.files.write_json(f"{location}.json", {**values, _HAS_FILES: has_files})
-
-    def get_evaluation_files(self, key: str, settings: str, scratch: Path) -> Path | None:
-        """A local folder with the files of an evaluation; None where it has none. Raises DamagedError."""
-        location = f"{key}/evaluations/{settings}"
-        return self.files.get_folder(location, scratch) if self.files.has_folder(location) else None
-
-
-class FeatureNets(ContentAddressed):
-    """The feature nets of a storage, which measuring needs."""
-
-    def __init__(self, storage: Storage) -> None:
-        super().__init__(storage, FEATURES)
-
-
 def runs(storage: Storage) -> list[RunFolder]:
     """The runs of a storage that have started, by name; folders that this user cannot read count as runs."""
     folders = [RunFolder(storage, name) for name in storage.names("") if name not in NOT_RUNS]
@@ -405,15 +338,3 @@ def _may_have_plan(folder: RunFolder) -> bool:
         return folder.has_plan()
     except PermissionError:
         return True
-
-
-def _checked(files: Storage, name: str, schema: type[schemas.Schema]) -> Any:
-    """A sealed JSON file that fits its schema. Raises FileNotFoundError and DamagedError."""
-    return schemas.check(schema, files.read_json(name), files.path(name))
-
-
-def _or_empty(files: Storage, name: str, schema: type[schemas.Schema]) -> Any:
-    try:
-        return _checked(files, name, schema)
-    except (FileNotFoundError, DamagedError):
-        return {}

@@ -17,6 +17,7 @@ from typing import Any
 
 from pyarrow import ArrowException, fs
 
+from branchwise.run_files import schemas
 from branchwise.run_files.layout import inside, remove, staged_file, staged_folder
 from branchwise.run_files.sealing import (
     SUMS,
@@ -132,6 +133,17 @@ class Storage:
     def read_json(self, name: str) -> Any:
         """What `write_json` stored. Raises FileNotFoundError, and DamagedError when it is anything else."""
         return read_sealed_json(self.read(name), self.path(name))
+
+    def read_checked(self, name: str, schema: type[schemas.Schema]) -> Any:
+        """A JSON file that fits its schema. Raises FileNotFoundError and DamagedError."""
+        return schemas.check(schema, self.read_json(name), self.path(name))
+
+    def read_or_empty(self, name: str, schema: type[schemas.Schema]) -> Any:
+        """A JSON file that fits its schema; empty where there is none that does."""
+        try:
+            return self.read_checked(name, schema)
+        except (FileNotFoundError, DamagedError):
+            return {}
 
     def exists(self, name: str) -> bool:
         system, path = self._open()

@@ -21,7 +21,8 @@ from branchwise.orchestration.run_folder.lock import hold
 from branchwise.orchestration.run_folder.tables import collect, records
 from branchwise.orchestration.run_folder.teachers import Teacher
 from branchwise.trainables.runtime.job import TEACHER
-from branchwise.trainables.runtime.run_folder import Measurements, Teachers
+from branchwise.trainables.runtime.run_folder import Measurements
+from branchwise.trainables.runtime.shared_models import Teachers
 
 
 def remeasure(plan: MeasurePlan, address: str | None, console: Console, has_started: threading.Event) -> int:

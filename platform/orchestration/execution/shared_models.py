@@ -17,7 +17,7 @@ from branchwise.trainables import Cohort
 from branchwise.trainables.runtime.job import FEATURES, TEACHER, Job
 from branchwise.trainables.runtime.processes import scratch_folder
 from branchwise.trainables.runtime.ray_worker import run_on_workers
-from branchwise.trainables.runtime.run_folder import FeatureNets
+from branchwise.trainables.runtime.shared_models import FeatureNets
 
 # Of each kind of training: what its failure is raised as, and what the message calls it.
 FAILURES: dict[str, tuple[type[TeacherFailedError], str]] = {

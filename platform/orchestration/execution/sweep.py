@@ -27,7 +27,8 @@ from branchwise.orchestration.monitoring.interim import interim_reports
 from branchwise.orchestration.monitoring.progress import Display
 from branchwise.orchestration.monitoring.trackers import trackers
 from branchwise.orchestration.planning.machine import Cluster
-from branchwise.orchestration.planning.plan import Plan, fit_to_cluster, packing_text, renamed, second_stage, shortened
+from branchwise.orchestration.planning.plan import Plan, fit_to_cluster, renamed, second_stage, shortened
+from branchwise.orchestration.planning.plan_text import packing_text
 from branchwise.orchestration.run_folder.lock import Lease, RunLockedError, hold
 from branchwise.orchestration.run_folder.manifest import write_manifest
 from branchwise.orchestration.run_folder.plan_file import write_plan

@@ -24,7 +24,8 @@ from branchwise.orchestration.run_folder.lock import active_lease_owner
 from branchwise.orchestration.run_folder.plan_file import run_named
 from branchwise.run_files.sealing import DamagedError
 from branchwise.trainables.runtime.job import TEACHER
-from branchwise.trainables.runtime.run_folder import RunFolder, Teachers, runs
+from branchwise.trainables.runtime.run_folder import RunFolder, runs
+from branchwise.trainables.runtime.shared_models import Teachers
 from branchwise.trainables.runtime.storage import Storage
 
 WATCH_SECONDS = 2.0

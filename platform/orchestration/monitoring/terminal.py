@@ -1,11 +1,11 @@
-"""What a sweep prints before it starts and after it ends."""
+"""What a sweep, and measuring, print before they start and after they end."""
 
 from __future__ import annotations
 
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,24 +19,34 @@ from branchwise.orchestration.limits import spent_of
 from branchwise.orchestration.monitoring.progress import duration
 from branchwise.orchestration.monitoring.run_state import RunState
 from branchwise.orchestration.planning.earlier_time import earlier_time
-from branchwise.orchestration.planning.estimate_text import describe_estimate, measured_share
-from branchwise.orchestration.planning.plan import Plan, describe
+from branchwise.orchestration.planning.measures import MeasurePlan
+from branchwise.orchestration.planning.plan import Plan
+from branchwise.orchestration.planning.plan_text import describe, describe_estimate, describe_measuring, measured_share
 from branchwise.orchestration.run_folder.teachers import Teacher
+from branchwise.trainables.runtime.run_folder import Measurements
 
 if TYPE_CHECKING:  # they import pandas and matplotlib
     from branchwise.analysis.report.build import Summary
 
 
-def print_plan(plan: Plan, obstacle: str, console: Console) -> None:
-    """Print what will run, on what, for how long, and any obstacle."""
+def print_plan(rows: Iterable[tuple[str, str]], console: Console) -> None:
+    """Print the rows of a plan."""
     grid = rich.table.Table.grid(padding=(0, 2))
     grid.add_column(style="bold")
     grid.add_column()
     before = ""
-    for name, text in plan_rows(plan, obstacle):
+    for name, text in rows:
         grid.add_row("" if name == before and name in ("detects", "price") else name, text)
         before = name
     console.print(grid, highlight=False)
+
+
+def measuring_rows(plan: MeasurePlan) -> Iterator[tuple[str, str]]:
+    """Yield the lines of a plan of measuring: a name and a text."""
+    yield from describe_measuring(plan)
+    expected = f"about {duration(plan.seconds)} on this machine, start-up aside"
+    yield "time", "not estimated for GPUs" if plan.space.resources.gpus_per_trial else expected
+    yield "results", Measurements(plan.run).files.root
 
 
 def plan_rows(plan: Plan, obstacle: str) -> Iterator[tuple[str, str]]:
@@ -172,6 +182,29 @@ def print_outcome(
     if best := plan.run.best_path():
         console.print(f"Ablate its best settings: branchwise run {best}", highlight=False, soft_wrap=True)
     console.print(f"results: {plan.run.root}", highlight=False, soft_wrap=True)
+
+
+def print_measured(
+    plan: MeasurePlan,
+    missing: int,
+    same: tuple[int, int] | None,
+    summary: Summary,
+    seconds: float,
+    console: Console,
+) -> None:
+    """`same`: the number of models with the sweep's values, and of those measured as in the sweep."""
+    from branchwise.analysis.report.terminal import rich_table
+
+    for table in summary.measures:
+        if table.rows:
+            console.print(rich_table(table))
+    if same is not None:
+        console.print(f"As in the sweep: {same[0]} of {same[1]} students equal, bit for bit.", highlight=False)
+    console.print(f"{plan.total - missing} of {plan.total} measurements made in {duration(seconds)}.", highlight=False)
+    if missing:
+        message = f"; see {Measurements(plan.run).work().path('logs')}"
+        console.print(Text.assemble((f"{missing} missing", "bold red"), message))
+    console.print(f"report: {plan.run.report_path()}", highlight=False, soft_wrap=True)
 
 
 def print_limited(

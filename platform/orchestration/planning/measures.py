@@ -15,7 +15,7 @@ from branchwise.orchestration.planning.cost_estimate import local_device
 from branchwise.orchestration.planning.machine import Cluster, machine, slots, threads_of_worker
 from branchwise.orchestration.planning.packing import makespan
 from branchwise.orchestration.planning.plan import JobPlan
-from branchwise.orchestration.run_folder.plan_file import read_plan, refuse_other_data, run_named
+from branchwise.orchestration.run_folder.plan_file import read_plan, refuse_other_data, started_run
 from branchwise.orchestration.run_folder.tables import records
 from branchwise.orchestration.run_folder.teachers import Teacher, find_teachers
 from branchwise.orchestration.space import Space
@@ -23,7 +23,8 @@ from branchwise.run_files.sealing import DamagedError
 from branchwise.trainables import Arm, Cohort, Device
 from branchwise.trainables.runtime.job import TEACHER
 from branchwise.trainables.runtime.processes import scratch_folder
-from branchwise.trainables.runtime.run_folder import FeatureNets, Measurements, RunFolder, Teachers, runs
+from branchwise.trainables.runtime.run_folder import Measurements, RunFolder
+from branchwise.trainables.runtime.shared_models import FeatureNets, Teachers
 from branchwise.trainables.runtime.storage import Storage
 
 MAX_MEASURES = 1000
@@ -63,23 +64,32 @@ class MeasurePlan(JobPlan):
         return of_teachers, tuple(cohort for cohort in self.cohorts if cohort not in of_teachers)
 
     @property
+    def models(self) -> Iterator[Arm]:
+        """The models that are measured: each teacher, as an arm called TEACHER, and the arms."""
+        for teacher in self.teachers:
+            student = next(arm for arm in self.arms if arm.teacher == teacher.key)
+            yield Arm(name=TEACHER, seed=0, cell=TEACHER, spec=student.spec, patch=student.patch, teacher=teacher.key)
+        yield from self.arms
+
+    def measured(self, key: str) -> set[str]:
+        """Which of the models are measured under this key: names of arms, and keys of teachers."""
+        evaluations = Teachers(self.storage)
+        arms = {arm.name for arm in self.arms}.intersection(Measurements(self.run).folder(key).record_names())
+        return arms | {item.key for item in self.teachers if evaluations.read_evaluation(item.key, key) is not None}
+
+    @property
+    def finished(self) -> int:
+        """Measurements of the plan that are stored."""
+        return sum(len(self.measured(measure.key)) for measure in self.measures)
+
+    @property
     def remaining(self) -> int:
         """Measurements that are not done yet."""
         return sum(len(cohort.arms) for cohort in self.cohorts)
 
     @property
-    def finished(self) -> int:
-        """Measurements of the plan that are stored."""
-        names, evaluations = {arm.name for arm in self.arms}, Teachers(self.storage)
-        number = 0
-        for measure in self.measures:
-            number += len(names.intersection(Measurements(self.run).folder(measure.key).record_names()))
-            number += sum(evaluations.read_evaluation(item.key, measure.key) is not None for item in self.teachers)
-        return number
-
-    @property
     def total(self) -> int:
-        """Measurements requested: of each model, and of their teachers, under each measure."""
+        """Measurements requested: of each model under each measure."""
         return len(self.measures) * (len(self.arms) + len(self.teachers))
 
     @property
@@ -102,10 +112,7 @@ def plan_measures(
     `chosen` are arms or cells, all when empty; `settings` are KEY=VALUE, `grid` KEY=VALUE,VALUE,... of which every
     combination is measured. Raises UserError.
     """
-    run = run_named(storage, name, "--run")
-    if not run.has_plan():
-        other_runs = ", ".join(other.name for other in runs(storage))
-        raise UserError(f"--run {name}: no such run in {storage.root}; there are: {other_runs or 'none'}")
+    run = started_run(storage, name, "--run")
     space, _ = read_plan("--run", run, trust, dry_run)
     if space.design.across:
         raise UserError(f"--run {name}: its data sets are measured differently; measure runs on one data set each")
@@ -137,18 +144,6 @@ def fit_to_cluster(plan: MeasurePlan, on: Cluster) -> MeasurePlan:
     plan = replace(plan, cohorts=tuple(_cohorts(plan)))
     _refuse_damaged(plan)
     return plan
-
-
-def describe(plan: MeasurePlan) -> Iterator[tuple[str, str]]:
-    """Pairs of a key and a text."""
-    suffix = {0: "", 1: ", and their teacher"}.get(len(plan.teachers), ", and their teachers")
-    yield "models", f"{len(plan.arms)} students of {plan.run.name}{suffix}"
-    for number, measure in enumerate(plan.measures):
-        message = ", ".join(f"{key}={value}" for key, value in measure.settings.items()) or "as in the sweep"
-        yield "" if number else "measures", f"{measure.key}  {message}"
-    yield "to measure", f"{plan.remaining} of {plan.total}, {plan.slots} at a time"
-    for spec in plan.nets:
-        yield "feature net", f"{plan.space.module.features_key(spec)}, to be trained"
 
 
 def _measures(method: Method, settings: Sequence[str], grid: Sequence[str], imports: bool) -> tuple[Measure, ...]:
@@ -264,30 +259,20 @@ def _refuse_unlike(plan: MeasurePlan) -> None:
 
 
 def _cohorts(plan: MeasurePlan) -> Iterator[Cohort]:
-    """What remains to measure, the teacher first, an arm's measures in groups."""
+    """What remains to measure, the teachers first, the measures of a model in groups."""
     module, method = plan.space.module, plan.space.method
     on = local_device(plan.space) or Device(threads=threads_of_worker(plan.space))
-    measurements, teachers = Measurements(plan.run), Teachers(plan.storage)
-    at_once = max(1, math.ceil(TASKS_A_SLOT * max(1, plan.slots) / len(plan.arms)))  # groups of each arm
+    measured = {measure.key: plan.measured(measure.key) for measure in plan.measures}
     number = itertools.count()
-    for teacher in plan.teachers:
-        missing = [measure for measure in plan.measures if teachers.read_evaluation(teacher.key, measure.key) is None]
-        requesting = next(arm for arm in plan.arms if arm.teacher == teacher.key)
-        for group in _groups(missing, max(1, plan.slots)):
-            patches = [{**requesting.patch, **item.patch} for item in group]
-            arms = tuple(
-                Arm(name=TEACHER, seed=0, cell=TEACHER, spec=method.patched(p), patch=p, teacher=teacher.key)
-                for p in patches
-            )
-            seconds = sum(module.estimate_measure(arm.spec, True, on) for arm in arms)
-            yield Cohort(name=f"m{next(number):04d}", arms=arms, seconds=seconds)
-    existing = {entry.key: set(measurements.folder(entry.key).record_names()) for entry in plan.measures}
-    for arm in plan.arms:
-        missing = [element for element in plan.measures if arm.name not in existing[element.key]]
-        for group in _groups(missing, at_once):
-            patches = [{**arm.patch, **measured_arm.patch} for measured_arm in group]
-            arms = tuple(replace(arm, patch=patch, spec=method.patched(patch)) for patch in patches)
-            seconds = sum(module.estimate_measure(measured_arm.spec, False, on) for measured_arm in arms)
+    for model in plan.models:
+        of_teacher = model.name == TEACHER
+        name = model.teacher if of_teacher else model.name
+        at_once = plan.slots if of_teacher else math.ceil(TASKS_A_SLOT * max(1, plan.slots) / len(plan.arms))
+        missing = [measure for measure in plan.measures if name not in measured[measure.key]]
+        for group in _groups(missing, max(1, at_once)):
+            patches = [{**model.patch, **measure.patch} for measure in group]
+            arms = tuple(replace(model, patch=patch, spec=method.patched(patch)) for patch in patches)
+            seconds = sum(module.estimate_measure(arm.spec, of_teacher, on) for arm in arms)
             yield Cohort(name=f"m{next(number):04d}", arms=arms, seconds=seconds)
 
 

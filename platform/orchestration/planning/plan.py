@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from branchwise.orchestration.errors import UserError
-from branchwise.orchestration.limits import Spent, spent_of
 from branchwise.orchestration.planning.cost_estimate import (
     cohort_estimate,
     fits,
@@ -31,16 +30,16 @@ from branchwise.orchestration.run_folder.plan_file import (
     read_plan,
     refuse_other_data,
     refuse_other_teachers,
-    run_named,
+    started_run,
 )
-from branchwise.orchestration.run_folder.reuse import ReusedArm, counts, reusable_arms
+from branchwise.orchestration.run_folder.reuse import ReusedArm, reusable_arms
 from branchwise.orchestration.run_folder.tables import Record, finished, records
 from branchwise.orchestration.run_folder.teachers import Teacher, find_teachers
 from branchwise.orchestration.space import Space
 from branchwise.orchestration.tracking.registry import refuse_missing
 from branchwise.orchestration.tuning.warm_start import WarmStartTrial, earlier_arms
 from branchwise.trainables import Arm, Cohort, CostEstimate, Device
-from branchwise.trainables.runtime.run_folder import RunFolder, runs
+from branchwise.trainables.runtime.run_folder import RunFolder
 from branchwise.trainables.runtime.storage import Storage
 
 ROUNDS = 4  # at least so often should a search learn from earlier arms
@@ -207,10 +206,7 @@ def renamed(plan: Plan, taken: Collection[str]) -> Plan:
 def plan_resumed(storage: Storage, name: str, trust: bool = False, dry_run: bool = False) -> Plan:
     """The plan of what a run still lacks: arms without a result, and failed ones once more. Raises UserError, also for
     a run that this user neither started nor trusts."""
-    run = run_named(storage, name, "run")
-    if not run.has_plan():
-        other_runs = ", ".join(other.name for other in runs(storage))
-        raise UserError(f"run {name}: no such run in {storage.root}; there are: {other_runs or 'none'}")
+    run = started_run(storage, name, "run")
     space, cohorts = read_plan("run", run, trust, dry_run)
     refuse_missing(space.tracking)
     refuse_other_data(run, space)
@@ -318,52 +314,6 @@ def _too_large(plan: Plan) -> str:
                 f"{plan.device.memory / 1e9:g} GB; more workers share the batch"
             )
     return ""
-
-
-def describe(plan: Plan) -> Iterator[tuple[str, str]]:
-    """The plan's description of its arms: the design's text, and how they are packed."""
-    yield from plan.space.module.describe(plan.space.spec)
-    yield from plan.space.design.describe(plan.slots)
-    if plan.earlier:
-        sources = dict.fromkeys(arm.source.partition("/")[0] for arm in plan.earlier)
-        yield "learns from", f"{len(plan.earlier)} arms of {', '.join(sources)}"
-    if not plan.arms:
-        return
-    waiting = sum(len(cohort.arms) for cohort in plan.cohorts)
-    if plan.resumed and waiting < len(plan.arms):
-        yield "resumed", f"{len(plan.arms) - waiting} have a result already, {waiting} to run"
-    if limits := plan.space.limits.model_dump(exclude_none=True):
-        yield "limits", f"{', '.join(f'{key} {value:g}' for key, value in limits.items())}{_suffice(plan)}"
-    if plan.reused:
-        taken = ", ".join(f"{number} of {source}" for source, number in counts(plan.reused).items())
-        yield "reused", f"{len(plan.reused)} finished arms ({taken}); {len(plan.arms) - len(plan.reused)} to run"
-    yield "cohorts", packing_text(plan)
-
-
-def _suffice(plan: Plan) -> str:
-    """Whether the limits are enough for what is expected, with what a resumed run has taken already."""
-    allowed = plan.space.limits.model_dump(exclude_none=True)
-    if set(allowed) == {"failures"}:
-        return ""
-    arms = plan.arm_seconds
-    if not arms and plan.cohorts:
-        return "; not known whether they suffice: how long an arm takes is not known before the first one"
-    before = spent_of(plan.run.read_manifest()) if plan.resumed else Spent()
-    hours = before.hours + (plan.teacher_seconds + arms + plan.startup_seconds) / 3600
-    gpu_hours = plan.space.resources.gpus_per_trial * sum(cohort.seconds for cohort in plan.cohorts) / 3600
-    cost = before.cost + gpu_hours * (plan.price or 0.0)
-    needed = {"hours": hours, "gpu_hours": before.gpu_hours + gpu_hours, "cost": cost}
-    short = [f"{key} {value:.3g}" for key, value in needed.items() if value > allowed.get(key, math.inf)]
-    if not short:
-        return "; expected to suffice"
-    return f"; not expected to suffice: the whole run takes about {', '.join(short)}"
-
-
-def packing_text(plan: Plan) -> str:
-    """A short description of how the arms are packed."""
-    largest = max((len(cohort.arms) for cohort in plan.cohorts), default=0)
-    at_a_time = f", {plan.slots} at a time" if plan.slots else ""
-    return f"{len(plan.cohorts)} of up to {largest} arms{at_a_time}"
 
 
 def _pack_stages(plan: Plan) -> tuple[Cohort, ...]:

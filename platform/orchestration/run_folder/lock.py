@@ -166,7 +166,7 @@ def _is(folder: Storage, holder: Mapping[str, Any]) -> bool:
 def _holder(folder: Storage) -> Any:
     """Whom the lock names; None if no lock exists or can be read."""
     try:
-        return schemas.check(schemas.Lock, folder.read_json(LOCK), folder.path(LOCK))
+        return folder.read_checked(LOCK, schemas.Lock)
     except (FileNotFoundError, DamagedError):
         return None
 

@@ -18,7 +18,7 @@ from branchwise.run_files.layout import PLAN, SPACE
 from branchwise.run_files.sealing import DamagedError, sha256
 from branchwise.trainables import BUILT_IN, DEFAULT, Cohort
 from branchwise.trainables.contract import declared
-from branchwise.trainables.runtime.run_folder import NAME_PATTERN, NOT_RUNS, RunFolder
+from branchwise.trainables.runtime.run_folder import NAME_PATTERN, NOT_RUNS, RunFolder, runs
 from branchwise.trainables.runtime.storage import Storage
 
 
@@ -49,6 +49,15 @@ def run_named(storage: Storage, name: str, option: str) -> RunFolder:
     if name in NOT_RUNS:
         raise UserError(f"{option} {name}: this folder of a storage is not for runs; choose another name")
     return RunFolder(storage, name)
+
+
+def started_run(storage: Storage, name: str, option: str) -> RunFolder:
+    """The folder of the run called `name`, which has a plan. Raises UserError naming `option`."""
+    run = run_named(storage, name, option)
+    if not run.has_plan():
+        others = ", ".join(other.name for other in runs(storage))
+        raise UserError(f"{option} {name}: no such run in {storage.root}; there are: {others or 'none'}")
+    return run
 
 
 def write_plan(

@@ -10,7 +10,7 @@ from branchwise.orchestration.designs.method import TeacherAddress
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.space import Space
 from branchwise.run_files.sealing import DamagedError
-from branchwise.trainables.runtime.run_folder import Teachers
+from branchwise.trainables.runtime.shared_models import Teachers
 from branchwise.trainables.runtime.storage import Storage
 
 

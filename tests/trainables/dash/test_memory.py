@@ -18,8 +18,8 @@ from branchwise.trainables.dash.evaluation import features, measurement
 from branchwise.trainables.dash.training import cohort, steps
 from branchwise.trainables.runtime.job import Job
 from branchwise.trainables.runtime.kinds import run_job
-from branchwise.trainables.runtime.run_folder import Teachers
 from branchwise.trainables.runtime.settings import patched
+from branchwise.trainables.runtime.shared_models import Teachers
 from branchwise.trainables.runtime.storage import storage_at
 
 

@@ -1,4 +1,4 @@
-"""Costs of a cohort or a teacher on a device: seconds and memory by phase, and the arithmetic behind them."""
+"""Costs of a cohort, a teacher or a measurement on a device: seconds and memory by phase, and the arithmetic."""
 
 from __future__ import annotations
 
@@ -10,19 +10,23 @@ from branchwise.trainables.dash.costs.counts import count
 from branchwise.trainables.dash.costs.seconds import flop, gpu_rate, measured_features, pass_seconds
 from branchwise.trainables.dash.costs.work import (
     Pass,
+    classifier_macs,
     cohort_passes,
     feature_macs,
     measured_images,
     sampled_sets,
+    sampling_passes,
     student_net,
     teacher_passes,
 )
 from branchwise.trainables.dash.settings.addresses import checkpoint_size
+from branchwise.trainables.dash.settings.evaluate import Evaluate
 from branchwise.trainables.dash.settings.features import DIGITS
 from branchwise.trainables.dash.settings.objectives import OBJECTIVES
-from branchwise.trainables.dash.settings.spec import Spec, Teacher
+from branchwise.trainables.dash.settings.spec import Spec, Teacher, UNet
 
 FULL_SECONDS, BRIEF_SECONDS = 1.0, 0.2  # of one set of digits: all distances, and only the Fréchet distances
+TRAINED_MACS_A_SECOND = 2e10  # of small convolutions, on a single core
 FEATURE_MACS_A_SECOND = 3 * 5.7e9  # on a single core: three images a second of Inception
 
 
@@ -61,6 +65,32 @@ def estimate_teacher(spec: Spec, workers: int, trained: bool = False) -> float:
     0 for an existing teacher, of unknown size.
     """
     return teacher_cost(spec, Device(), workers, trained).total
+
+
+def estimate_measure(spec: Spec, teacher: bool, on: Device) -> float:
+    """Seconds to measure a student, or the teacher, under `spec.evaluate` on a device; 0 for a teacher that exists,
+    of unknown size.
+
+    A worker measures a student under all settings and its gaps, which depend on none of a sampler's, once: they are
+    omitted, and so are measurements during training.
+    """
+    net: UNet = student_net(spec)
+    if teacher:
+        if not isinstance(spec.teacher, Teacher):
+            return 0.0
+        net = spec.teacher
+    evaluate: Evaluate = spec.evaluate.model_copy(update={"gap_samples": 0, "at_steps": ()})
+    once = spec.model_copy(update={"evaluate": evaluate})
+    shape, classes = spec.data.image_shape, spec.data.classes
+    sampling = sum(pass_seconds(item, shape, classes, on)[0] for item in sampling_passes(net, once, 1, teacher))
+    return sampling + features_seconds(once, on, 1, teacher)[0]
+
+
+def estimate_features(spec: Spec) -> float:
+    """Seconds to train the requested classifier, on a single core."""
+    net = spec.evaluate.classifier
+    macs = 3 * net.steps * net.batch_size * classifier_macs(net, spec.data.image_shape)
+    return macs / TRAINED_MACS_A_SECOND / net.workers
 
 
 def _estimate(

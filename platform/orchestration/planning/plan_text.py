@@ -1,15 +1,77 @@
-"""The estimate of a plan as text: the GPUs, memory, work and money that it needs, and its basis."""
+"""A plan as text: what runs, and its estimate: the GPUs, memory, work and money that it needs, and the basis."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
+from branchwise.orchestration.limits import Spent, spent_of
 from branchwise.orchestration.planning.cost_estimate import cohort_estimate
 from branchwise.orchestration.planning.gpus import Target
+from branchwise.orchestration.planning.measures import MeasurePlan
 from branchwise.orchestration.planning.plan import Plan
+from branchwise.orchestration.run_folder.reuse import counts
 from branchwise.trainables import CostEstimate, Device
 
 MIN_SPEEDUP = 0.8  # more workers are suggested if the teacher then needs at most this part of the time
+
+
+def describe(plan: Plan) -> Iterator[tuple[str, str]]:
+    """The plan's description of its arms: the design's text, and how they are packed."""
+    yield from plan.space.module.describe(plan.space.spec)
+    yield from plan.space.design.describe(plan.slots)
+    if plan.earlier:
+        sources = dict.fromkeys(arm.source.partition("/")[0] for arm in plan.earlier)
+        yield "learns from", f"{len(plan.earlier)} arms of {', '.join(sources)}"
+    if not plan.arms:
+        return
+    waiting = sum(len(cohort.arms) for cohort in plan.cohorts)
+    if plan.resumed and waiting < len(plan.arms):
+        yield "resumed", f"{len(plan.arms) - waiting} have a result already, {waiting} to run"
+    if limits := plan.space.limits.model_dump(exclude_none=True):
+        yield "limits", f"{', '.join(f'{key} {value:g}' for key, value in limits.items())}{_suffice(plan)}"
+    if plan.reused:
+        taken = ", ".join(f"{number} of {source}" for source, number in counts(plan.reused).items())
+        yield "reused", f"{len(plan.reused)} finished arms ({taken}); {len(plan.arms) - len(plan.reused)} to run"
+    yield "cohorts", packing_text(plan)
+
+
+def _suffice(plan: Plan) -> str:
+    """Whether the limits are enough for what is expected, with what a resumed run has taken already."""
+    allowed = plan.space.limits.model_dump(exclude_none=True)
+    if set(allowed) == {"failures"}:
+        return ""
+    arms = plan.arm_seconds
+    if not arms and plan.cohorts:
+        return "; not known whether they suffice: how long an arm takes is not known before the first one"
+    before = spent_of(plan.run.read_manifest()) if plan.resumed else Spent()
+    hours = before.hours + (plan.teacher_seconds + arms + plan.startup_seconds) / 3600
+    gpu_hours = plan.space.resources.gpus_per_trial * sum(cohort.seconds for cohort in plan.cohorts) / 3600
+    cost = before.cost + gpu_hours * (plan.price or 0.0)
+    needed = {"hours": hours, "gpu_hours": before.gpu_hours + gpu_hours, "cost": cost}
+    short = [f"{key} {value:.3g}" for key, value in needed.items() if value > allowed.get(key, math.inf)]
+    if not short:
+        return "; expected to suffice"
+    return f"; not expected to suffice: the whole run takes about {', '.join(short)}"
+
+
+def packing_text(plan: Plan) -> str:
+    """A short description of how the arms are packed."""
+    largest = max((len(cohort.arms) for cohort in plan.cohorts), default=0)
+    at_a_time = f", {plan.slots} at a time" if plan.slots else ""
+    return f"{len(plan.cohorts)} of up to {largest} arms{at_a_time}"
+
+
+def describe_measuring(plan: MeasurePlan) -> Iterator[tuple[str, str]]:
+    """The description of what will be measured."""
+    suffix = {0: "", 1: ", and their teacher"}.get(len(plan.teachers), ", and their teachers")
+    yield "models", f"{len(plan.arms)} students of {plan.run.name}{suffix}"
+    for number, measure in enumerate(plan.measures):
+        message = ", ".join(f"{key}={value}" for key, value in measure.settings.items()) or "as in the sweep"
+        yield "" if number else "measures", f"{measure.key}  {message}"
+    yield "to measure", f"{plan.remaining} of {plan.total}, {plan.slots} at a time"
+    for spec in plan.nets:
+        yield "feature net", f"{plan.space.module.features_key(spec)}, to be trained"
 
 
 def describe_estimate(plan: Plan, target: Target) -> Iterator[tuple[str, str]]:

@@ -1,0 +1,81 @@
+"""Models that runs share, next to them in their storage: teachers below `teachers/`, feature nets below `features/`,
+each under its content address."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from branchwise.run_files import schemas
+from branchwise.run_files.layout import FEATURES, TEACHERS
+from branchwise.trainables.runtime.run_folder import RunFolder
+from branchwise.trainables.runtime.storage import Storage
+
+
+@dataclass(frozen=True)
+class ContentAddressed:
+    """What was trained once and is used by many runs, each in a folder named by its content address."""
+
+    storage: Storage
+    place: str
+
+    @property
+    def files(self) -> Storage:
+        return self.storage / self.place
+
+    def path(self, key: str) -> str:
+        return self.files.path(key)
+
+    def trained(self, key: str) -> bool:
+        return self.files.has_folder(key)
+
+    def get(self, key: str, scratch: Path) -> Path:
+        """A local folder with its files. Raises FileNotFoundError and DamagedError."""
+        return self.files.get_folder(key, scratch)
+
+    def put(self, folder: Path, key: str) -> None:
+        self.files.put_folder(folder, key)
+
+    def unfinished(self, key: str) -> RunFolder:
+        """What a training leaves until it is finished."""
+        return RunFolder(self.files, f"{key}.unfinished")
+
+
+_HAS_FILES = "has_files"  # of an evaluation's JSON
+
+
+class Teachers(ContentAddressed):
+    """The teachers of a storage."""
+
+    def __init__(self, storage: Storage) -> None:
+        super().__init__(storage, TEACHERS)
+
+    def read_evaluation(self, key: str, settings: str) -> Mapping[str, Any] | None:
+        """What was measured of the teacher under these settings; None when nothing was, or when that is damaged."""
+        location = f"{key}/evaluations/{settings}"
+        stored = dict(self.files.read_or_empty(f"{location}.json", schemas.Evaluation))
+        if stored.pop(_HAS_FILES, False) and not self.files.has_folder(location):
+            return None
+        return stored or None
+
+    def write_evaluation(self, key: str, settings: str, values: Mapping[str, Any], folder: Path | None = None) -> None:
+        """Store the values, and first the files in `folder`, if there are any."""
+        location = f"{key}/evaluations/{settings}"
+        has_files = folder is not None and any(folder.iterdir())
+        if folder is not None and has_files:
+            self.files.put_folder(folder, location)
+        self.files.write_json(f"{location}.json", {**values, _HAS_FILES: has_files})
+
+    def get_evaluation_files(self, key: str, settings: str, scratch: Path) -> Path | None:
+        """A local folder with the files of an evaluation; None where it has none. Raises DamagedError."""
+        location = f"{key}/evaluations/{settings}"
+        return self.files.get_folder(location, scratch) if self.files.has_folder(location) else None
+
+
+class FeatureNets(ContentAddressed):
+    """The feature nets of a storage, which measuring needs."""
+
+    def __init__(self, storage: Storage) -> None:
+        super().__init__(storage, FEATURES)
