@@ -8,6 +8,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from branchwise.orchestration.execution.trials import run_cohorts
+from branchwise.orchestration.space import Resources
+from branchwise.trainables import Arm, Cohort
+from branchwise.trainables.runtime.job import Job
+from branchwise.trainables.runtime.settings import digest, patched
+
 Sweep = Callable[..., tuple[int, str]]
 
 pytestmark = [pytest.mark.slow(35), pytest.mark.usefixtures("ray_session")]
@@ -56,3 +62,50 @@ def test_data_sets_run_as_single_sweep(sweep_in_process: Sweep, tmp_path: Path) 
     assert arms.groupby("across.task")["teacher_value"].nunique().eq(1).all()
     assert arms["teacher_value"].nunique() == 2
     assert "Across data sets" in (tmp_path / "two/report/index.html").read_text()
+
+
+MEASURED = """\
+\"\"\"The surface, whose arms can be measured under other noise.\"\"\"
+from branchwise.trainables.contract import Result
+from branchwise.trainables.surface import *  # noqa: F403
+from branchwise.trainables.runtime.settings import digest
+
+MEASURED = ("noise",)
+
+
+def evaluation_key(spec):
+    return digest(spec.noise.block)
+
+
+def estimate_measure(spec, teacher, on):
+    return 1.0
+
+
+def measure_model(arm, model, context):
+    if arm.spec.noise.block == 1.0:
+        raise RuntimeError("no such noise")
+    context.report({"phase": "evaluate", "step": 1, "steps": 1})
+    return Result(status="done", values={"value": arm.spec.noise.block})
+"""
+
+
+def test_failing_measure_does_not_stop_others(tmp_path: Path) -> None:
+    (tmp_path / "measured_surface.py").write_text(MEASURED)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/weights").write_text("")
+    job = Job(
+        kind="measurement", trainable="measured_surface", spec={}, storage=str(tmp_path), run="one", workers=0,
+        threads=1, gpus=0.0, folder=str(tmp_path),
+    )  # fmt: skip
+    job.run_folder().put_model("full-b0", tmp_path / "model")
+    spec, blocks = job.base_spec(), (0.5, 1.0, 2.0)
+    patches = [{"noise.block": block} for block in blocks]
+    arms = [Arm(name="full-b0", seed=0, spec=patched(spec, patch), patch=patch) for patch in patches]
+    cohort = Cohort(name="m0000", arms=tuple(arms))
+    run_cohorts([cohort], job, Resources(max_retries=0), slots=1)
+    assert [job.is_finished(arm) for arm in arms] == [True, False, True]
+    assert job.measurements().folder(digest(2.0)).read_record("full-b0")["values"] == {"value": 2.0}
+    logs = job.work_folder().files / "logs"
+    assert logs.names("") == ["m0000.0.txt"]
+    assert b"RuntimeError: no such noise" in logs.read("m0000.0.txt")
+    assert not job.run_folder().record_names()
