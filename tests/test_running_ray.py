@@ -65,7 +65,7 @@ def test_data_sets_run_as_single_sweep(sweep_in_process: Sweep, tmp_path: Path) 
 
 
 MEASURED = """\
-\"\"\"The surface, whose arms can be measured under other noise.\"\"\"
+\"\"\"The surface with arms that can be measured under other noise.\"\"\"
 from branchwise.trainables.contract import Result
 from branchwise.trainables.surface import *  # noqa: F403
 from branchwise.trainables.runtime.settings import digest

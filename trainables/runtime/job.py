@@ -1,7 +1,7 @@
 """A job as it travels to a worker, and the context that a worker runs it in.
 
-What a worker leaves it writes to the storage itself, each file whole: an arm is finished when its record exists. So
-nothing is lost with a driver, an actor or a node but the steps since the last checkpoint.
+What a worker leaves it writes to the storage itself, each file whole: an arm is finished when its record exists. A
+lost driver, actor or node costs only the steps since the last checkpoint.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Job:
 
     kind: JobKind = "cohort"
     trainable: str
-    spec: Mapping[str, Any]  # the space's settings, before any patch; of a teacher or feature net: its own
+    spec: Mapping[str, Any]  # the space's settings, before any patch; of a shared model, those that request it
     storage: str  # the folder of runs and teachers
     run: str = ""  # the name of the run
     key: str = ""  # the address of the teacher or feature net to train
@@ -48,7 +48,7 @@ class Job:
     threads: int  # CPUs of each
     gpus: float  # of each worker, or of the Tune actor: 0, 1 or a part of a shared GPU
     stopping: Stopping | None = None  # of arms of a search that are behind
-    folder: str = ""  # where the space lies
+    folder: str = ""  # of the space
     function_key: str = ""  # of the cluster's key-value store, under which the function of a Python session travels
 
     def module(self) -> Trainable:
@@ -78,7 +78,7 @@ class Job:
         return self.measurements().work() if self.kind == "measurement" else self.run_folder()
 
     def is_finished(self, arm: Arm) -> bool:
-        """Whether the result of an arm is stored, so that nobody has to train or measure it."""
+        """Whether the result of an arm is stored, so that it need not be trained or measured."""
         if self.kind != "measurement":
             return self.run_folder().has_record(arm.name)
         settings = self.module().evaluation_key(arm.spec)
@@ -88,7 +88,7 @@ class Job:
 
 
 def serialize_cohort(cohort: Cohort) -> dict[str, Any]:
-    """The cohort as it travels to a worker: plain values, which are read alike whatever Ray makes of them."""
+    """The cohort as it travels to a worker: plain values, independent of how Ray serializes them."""
     return {"name": cohort.name, "out_of": cohort.out_of, "arms": [arm.described() for arm in cohort.arms]}
 
 
@@ -223,11 +223,11 @@ def _checkpoint(run: RunFolder, name: str) -> bytes | None:
         return None
 
 
-def _broadcast_from_rank0(answer: bool) -> bool:
-    """The answer of rank 0, on each rank."""
+def _broadcast_from_rank0(value: bool) -> bool:
+    """The value of rank 0, on each rank."""
     import torch.distributed
 
-    lines = [answer]
+    values = [value]
     if torch.distributed.is_initialized():
-        torch.distributed.broadcast_object_list(lines)
-    return lines[0]
+        torch.distributed.broadcast_object_list(values)
+    return values[0]

@@ -161,4 +161,4 @@ class _Notes(logging.Handler):
         try:
             self._run.write_log(self._log, "\n".join(self._lines) + "\n")
         except OSError:
-            self.handleError(record)  # a storage that fails is told by what must be written
+            self.handleError(record)  # a failing storage is reported by what must be written

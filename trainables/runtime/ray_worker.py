@@ -1,4 +1,4 @@
-"""The one file here that knows Ray: runs a job inline in a Tune actor, or on Ray Train workers."""
+"""The only file here that imports Ray: runs a job inline in a Tune actor, or on Ray Train workers."""
 
 from __future__ import annotations
 

@@ -19,11 +19,11 @@ class ContentAddressed:
     """What was trained once and is used by many runs, each in a folder named by its content address."""
 
     storage: Storage
-    place: str
+    name: str  # of the folder
 
     @property
     def files(self) -> Storage:
-        return self.storage / self.place
+        return self.storage / self.name
 
     def path(self, key: str) -> str:
         return self.files.path(key)

@@ -86,7 +86,7 @@ def job_runner(
         on: The cluster.
         display: Shows the progress, and whether anything moves.
         lease: The hold of this process on the folder that it writes to.
-        modified: Returns the files of the run that have changed since it started.
+        modified: Returns the files of the run that have changed since its start.
         check: Called every second, too.
     """
     with Watchdog(space, on, lease, modified) as watchdog, watchdog.translate_errors():
