@@ -8,8 +8,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from branchwise.orchestration.execution.cluster import cluster
 from branchwise.orchestration.execution.trials import run_cohorts
-from branchwise.orchestration.space import Resources
+from branchwise.orchestration.space import Resources, load_space
 from branchwise.trainables import Arm, Cohort
 from branchwise.trainables.runtime.job import Job
 from branchwise.trainables.runtime.settings import digest, patched
@@ -89,7 +90,7 @@ def measure_model(arm, model, context):
 """
 
 
-def test_failing_measure_does_not_stop_others(tmp_path: Path) -> None:
+def test_failing_measure_does_not_stop_others(surface_space: Path, tmp_path: Path) -> None:
     (tmp_path / "measured_surface.py").write_text(MEASURED)
     (tmp_path / "model").mkdir()
     (tmp_path / "model/weights").write_text("")
@@ -102,7 +103,8 @@ def test_failing_measure_does_not_stop_others(tmp_path: Path) -> None:
     patches = [{"noise.block": block} for block in blocks]
     arms = [Arm(name="full-b0", seed=0, spec=patched(spec, patch), patch=patch) for patch in patches]
     cohort = Cohort(name="m0000", arms=tuple(arms))
-    run_cohorts([cohort], job, Resources(max_retries=0), slots=1)
+    with cluster(None, tmp_path / "ray.log", load_space(surface_space)):
+        run_cohorts([cohort], job, Resources(max_retries=0), slots=1)
     assert [job.is_finished(arm) for arm in arms] == [True, False, True]
     assert job.measurements().folder(digest(2.0)).read_record("full-b0")["values"] == {"value": 2.0}
     logs = job.work_folder().files / "logs"
