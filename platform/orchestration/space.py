@@ -160,7 +160,7 @@ def load_space(file: Path | str, overrides: Sequence[str] = (), imports: bool = 
 
 
 def _folder_of(parent: Path) -> str:
-    """The folder of a space's code: for a space in a run folder, the folder where its run was started."""
+    """The folder of a space's code: for a space in a run folder, the folder that its plan names."""
     try:
         plan = read_sealed_json(read_file(parent / PLAN), str(parent / PLAN))
         folder = Path(schemas.check(schemas.Plan, plan, str(parent / PLAN)).get("space_folder") or parent)

@@ -62,7 +62,7 @@ class Design(Strict, ABC):
 
     @property
     def max_blocks(self) -> int:
-        """Blocks that a run certainly has."""
+        """Blocks of a run that no look stops early."""
         return self.blocks if isinstance(self.blocks, int) else self.blocks.declared().max
 
     @property

@@ -99,7 +99,7 @@ def _basis(plan: Plan) -> str:
 
 
 def _teacher(plan: Plan, teacher: Teacher) -> str:
-    """Return the remaining work and, with multiple teachers, the owner."""
+    """Return the remaining work and, with multiple teachers, the blocks or cells of this teacher."""
     duration_text = f", about {duration(plan.seconds_of(teacher))}" if plan.device else ""
     if teacher.evaluation is not None:
         message = "reused"

@@ -37,7 +37,7 @@ def _on_cpu(item: Pass, shape: Shape, classes: int, on: Device) -> float:
     """The time of a single core of an AMD EPYC with torch 2.15, divided by the threads.
 
     Thin nets are bound by memory traffic, so that a sample costs as the square root of its MACs; wide ones by
-    arithmetic, 5e10 MAC/s. What does not depend on the batch is proportional to the residual blocks.
+    arithmetic, about 5e10 MAC/s. What does not depend on the batch is proportional to the residual blocks.
     """
     macs = count(item.net, shape, classes).macs
     a_sample = max(7.5e-8 * math.sqrt(macs), macs / 5e10)

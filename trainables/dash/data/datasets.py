@@ -229,8 +229,8 @@ def of_each_class(dataset: Dataset, count: int) -> Tensor:
 
 
 def in_turn(images: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """The images in the order of classes 0, 1, 2, ..., 0, 1, ...: all of them; an image that a class does not have is
-    black."""
+    """The images in the order of classes 0, 1, 2, ..., 0, 1, ..., as many as `images`; where a class has too few,
+    they are black."""
     visible = images.new_zeros(images.shape)
     places = [(labels == label).nonzero().flatten().tolist() for label in range(classes)]
     for i in range(len(images)):
