@@ -1,10 +1,10 @@
 #!/bin/sh
-# What a scheduler may call again and again: begins the run, or goes on with it where it stopped.
+# A scheduler may call this repeatedly: it starts the run or resumes it.
 #   docker/start_or_resume.sh [--trust] NAME SPACE [--storage DIR|URI] [--address ADDR]
-# --trust: where each try has a home of its own, so that none knows what an earlier one has started; then whoever can
+# --trust: where each try has a separate home without records of earlier tries; then anyone who can
 # write to the storage decides what runs.
-# The exit code is that of platform/run_sweep.py. A storage that cannot be reached is told and fails (exit code 2), so
-# that the scheduler tries again: it is not taken for one without the run.
+# The exit code is that of platform/run_sweep.py. An unreachable storage is reported and fails (exit code 2), so
+# that the scheduler retries: it is not mistaken for an empty storage.
 set -eu
 trust=
 if [ "$1" = --trust ]; then
