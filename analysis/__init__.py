@@ -1,5 +1,5 @@
 """Attribution of an ablation: records -> fitted model -> contrasts, claims, planning -> tables, plots, report.
 
-No module here imports torch or Ray. `analysis.claims` and `analysis.cells` are plain Python; `analysis.planning` costs
-NumPy and `scipy.special`; only the report pulls in pandas, matplotlib and Jinja2.
+No module here imports torch or Ray. `declared` needs at most NumPy, and `statistics.power` SciPy, so that a plan starts
+at once; records, the other statistics and the report import pandas, matplotlib and Jinja2.
 """

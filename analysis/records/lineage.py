@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """A hypothesis that was tested before the run grew.
+    """A hypothesis that was tested before the extension.
 
     Attributes:
         run: The run that tested it.
@@ -46,13 +46,13 @@ class Lineage:
     blocks: int
 
     @property
-    def grew(self) -> bool:
-        """Whether seeds were added to those that had been inspected."""
+    def adds_seeds(self) -> bool:
+        """Whether seeds were added to those that had been tested: each verdict is then exploratory."""
         return bool(self.extends and not self.extends.get("confirmation")) and self.blocks > int(self.extends["blocks"])
 
     @property
     def decided(self) -> tuple[Decision, ...]:
-        """What was tested before the run grew."""
+        """What was tested before the extension."""
         names = [field.name for field in fields(Decision)]
         return tuple(
             Decision(
@@ -69,6 +69,6 @@ class Lineage:
     @property
     def tested_components(self) -> tuple[str, ...]:
         """The components that are not in the family of this run: one that it extends has tested them."""
-        if not self.added or self.grew:
+        if not self.added or self.adds_seeds:
             return ()
         return tuple(dict.fromkeys(item.component for item in self.decided if item.component))

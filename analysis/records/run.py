@@ -1,4 +1,4 @@
-"""A sweep, or a part of it, from its folder."""
+"""A loaded sweep, or a part of it, and what its statistics take of it."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class Run:
                 Outcome(
                     name=name,
                     title=title + at,
-                    better=declared.better or _unless(plain),
+                    better=declared.better or _default_direction(plain),
                     scale=declared.scale,
                     range=declared.range,
                     additive=declared.scale == "identity" and declared.declared,
@@ -172,7 +172,7 @@ class Run:
 
     @property
     def label_column(self) -> str:
-        """The title of that column."""
+        """The title of the column that holds `label`."""
         return self.outline.across.name if self.outline.across else "run"
 
     def arm(self, cell: str, block: int) -> str:
@@ -197,9 +197,8 @@ class Run:
         return f"{self.primary.title} on {samples:,} samples" if samples else self.primary.title
 
     @cached_property
-    def missing(self) -> tuple[str, ...]:
-        """Planned arms without a row. Those that a search leads to are named as it goes, and never missing; nor are
-        any where seeds do not pair the cells."""
+    def missing_arms(self) -> tuple[tuple[str, int], ...]:
+        """Cell and block of each planned arm without a row; none of a search's, and none where seeds pair no cells."""
         if not self.inference.paired:
             return ()
         rows = (*self.outline.planned, *self.outline.baselines)
@@ -210,25 +209,33 @@ class Run:
         absent = np.array([~present.get(cell, np.zeros(len(blocks), dtype=bool)) for cell in rows])
         if not absent.any():
             return ()
-        return tuple(self.arm(rows[column], blocks[block]) for block, column in np.argwhere(absent.T))
+        return tuple((rows[cell], int(blocks[block])) for block, cell in np.argwhere(absent.T))
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Names of the planned arms without a row."""
+        return tuple(self.arm(cell, block) for cell, block in self.missing_arms)
+
+    @property
+    def waiting_blocks(self) -> set[int]:
+        """Blocks that lack a planned arm."""
+        return {block for _, block in self.missing_arms}
 
     @cached_property
     def unfinished(self) -> str:
-        """How far a plan is that has not run to its end: `4 of 10 blocks`. Empty for a finished plan, and for runs that
-        of another program."""
+        """How far a plan is that has not run to its end: `4 of 10 blocks`. Empty for a finished plan, and for runs of
+        another program."""
         if self.waits_for:
             return self.waits_for
-        if not self.missing or "source" in self.manifest:
+        if not self.missing_arms or "source" in self.manifest:
             return ""
-        waiting = {name.rpartition("-b")[2] for name in self.missing}
-        blocks = [str(block) for block in self.outline.blocks]
+        waiting, blocks = self.waiting_blocks, self.outline.blocks
         return f"{sum(block not in waiting for block in blocks)} of {len(blocks)} blocks"
 
     @property
     def finished_blocks(self) -> int:
         """The leading blocks with a row for all planned arms, regardless of their status."""
-        waiting = {int(name.rpartition("-b")[2]) for name in self.missing}
-        blocks = self.outline.blocks
+        waiting, blocks = self.waiting_blocks, self.outline.blocks
         return next((number for number, block in enumerate(blocks) if block in waiting), len(blocks))
 
     def up_to(self, blocks: int) -> Run:
@@ -276,7 +283,7 @@ class Run:
         return rows
 
 
-def _unless(column: str) -> Better:
+def _default_direction(column: str) -> Better:
     """The direction of a column that declares none: a value is a distance; effects on others are reported as rises."""
     return "lower" if column == "value" else "higher"
 

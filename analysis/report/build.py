@@ -15,7 +15,7 @@ from branchwise.analysis.report.across.plots import forest
 from branchwise.analysis.report.across.tables import across_of, across_tables, document
 from branchwise.analysis.report.claims import claims_table
 from branchwise.analysis.report.exports import tidy
-from branchwise.analysis.report.exports.page import Section, html, measure_tables
+from branchwise.analysis.report.exports.page import Contents, Section, html, measure_tables
 from branchwise.analysis.report.exports.paper import PaperOptions, write_paper
 from branchwise.analysis.report.figures import Plot, style, write
 from branchwise.analysis.report.headlines import answers
@@ -74,12 +74,13 @@ def build_report(run_folders: Sequence[Path], out: Path | None = None) -> Summar
             raise RunFolderError(f"{target} exists and is not a report: choose another folder")
     except OSError as error:
         raise RunFolderError(f"--out {target}: {error.strerror or error}") from error
-    sections = [_with_plots(section) for section in _sections(folders)]
-    analyses = [section.findings for section in sections]
+    contents = _contents(folders)
+    contents = replace(contents, sections=[_with_plots(section) for section in contents.sections])
+    sections, analyses = contents.sections, contents.analyses
     write_files = _write_interim if any(findings.run.progress for findings in analyses) else _write_all
     try:
         with staged_folder(target) as staging:
-            names = write_files(staging, sections, target)
+            names = write_files(staging, contents, target)
     except OSError as error:
         raise RunFolderError(
             f"--out {target}: the report cannot be written: {error.strerror or error}; name a folder that can be "
@@ -91,11 +92,11 @@ def build_report(run_folders: Sequence[Path], out: Path | None = None) -> Summar
         attribution=with_titles(tables.attribution_table(analyses), analyses),
         cells=tuple(_titled(tables.cell_table(section.findings), section) for section in sections),
         claims=claims_table(analyses),
-        across=tuple(across_tables(analyses)),
+        across=tuple(across_tables(contents.across, analyses)),
         looks=tuple(_titled(looks_table(section.findings), section) for section in sections),
         decided=tuple(_titled(decided_table(section.findings), section) for section in sections),
         measures=tuple(table for section in sections for table in measure_tables(section.remeasured)),
-        notes=(*across_of(analyses)[1], *dict.fromkeys(note for findings in analyses for note in _notes(findings))),
+        notes=(*contents.across_notes, *dict.fromkeys(note for findings in analyses for note in _notes(findings))),
         folder=target,
         paths=tuple(target / name for name in names),
     )
@@ -108,17 +109,18 @@ def build_paper(run_folders: Sequence[Path], folder: Path, options: PaperOptions
         RunFolderError: A run cannot be read or is unfinished, or the folder cannot be written.
         IncomparableError: The runs' values were measured differently.
     """
-    sections = _sections([Path(run_folder).resolve() for run_folder in run_folders])
-    analyses = [section.findings for section in sections]
+    contents = _contents([Path(run_folder).resolve() for run_folder in run_folders])
+    analyses = contents.analyses
     if running := [findings.run.name for findings in analyses if findings.run.progress]:
         raise RunFolderError(f"--paper: {running[0]} is not finished; its tables would change")
     with number_style(options.style):
-        plots = [plot for section in sections for plot in _with_plots(section).plots]
-        return write_paper(analyses, report_tables(sections), [*plots, *_across_plots(analyses)], folder, options)
+        plots = [plot for section in contents.sections for plot in _with_plots(section).plots]
+        plots += _across_plots(contents)
+        return write_paper(analyses, report_tables(contents), plots, folder, options)
 
 
-def _sections(folders: Sequence[Path]) -> list[Section]:
-    """Each part of the runs, which must be comparable, analysed; without figures."""
+def _contents(folders: Sequence[Path]) -> Contents:
+    """The runs, which must be comparable, part by part; without figures."""
     runs = [load_run(folder) for folder in folders]
     crossed = [run for run in runs if run.outline.across]
     if crossed and len(runs) > 1:
@@ -130,7 +132,7 @@ def _sections(folders: Sequence[Path]) -> list[Section]:
     for together in [[part] for part in parts(crossed[0])] if crossed else [runs]:
         check_comparable(together)
     analyses = [_with_unread(findings) for run in runs for findings in analyse_run(run)]
-    return [
+    sections = [
         Section(
             findings=findings,
             remeasured=under_each_measure(findings, load_measures(findings.run)),
@@ -138,6 +140,8 @@ def _sections(folders: Sequence[Path]) -> list[Section]:
         )
         for number, findings in enumerate(analyses, start=1)
     ]
+    across, across_notes = across_of(analyses)
+    return Contents(sections=sections, across=across, across_notes=across_notes)
 
 
 def _with_plots(section: Section) -> Section:
@@ -150,38 +154,35 @@ def _with_plots(section: Section) -> Section:
     return replace(section, plots=tuple(replace(plot, name=section.key + plot.name) for plot in plots))
 
 
-def _across_plots(analyses: Sequence[Findings]) -> list[Plot]:
-    """The figure of all data sets together, if the run has more than one."""
-    across, _ = across_of(analyses)
+def _across_plots(contents: Contents) -> list[Plot]:
+    """The figure of all data sets together, where there are several."""
     with style():
-        return [forest(across)] if across else []
+        return [forest(contents.across)] if contents.across else []
 
 
-def _write_all(folder: Path, sections: Sequence[Section], target: Path) -> list[str]:
-    analyses = [section.findings for section in sections]
-    across_plots, visible = _across_plots(analyses), report_tables(sections)
+def _write_all(folder: Path, contents: Contents, target: Path) -> list[str]:
+    analyses, across_plots, visible = contents.analyses, _across_plots(contents), report_tables(contents)
     printed = [for_print(table, analyses) for table in visible]
     texts = {
-        "index.html": html(sections, across_plots, target),
+        "index.html": html(contents, across_plots, target),
         "ablation.md": "\n".join(formats.markdown(table) for table in visible),
         "ablation.csv": numbers.csv_text(analyses),
         "ablation.tex": formats.latex(printed),
         **{f"table-{table.slug}.tex": formats.latex([table]) for table in printed if table.rows},
-        "ablation.json": numbers.to_json(_json(sections)),
+        MARK: numbers.to_json(_json(contents)),
         **{f"{name}.csv": numbers.csv_frame(table) for name, table in tidy.all_tables(analyses).items()},
     }
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
-    groups = [*(section.plots for section in sections), across_plots]
+    groups = [*(section.plots for section in contents.sections), across_plots]
     return [*texts, *(name for group in groups for name in write(group, folder))]
 
 
-def _write_interim(folder: Path, sections: Sequence[Section], target: Path) -> list[str]:
+def _write_interim(folder: Path, contents: Contents, target: Path) -> list[str]:
     """Only the page, and the JSON as the mark of a report: interim numbers are not for further use."""
-    details = {"format": 2, "interim": True, "runs": [section.findings.run.name for section in sections]}
+    details = {"format": 2, "interim": True, "runs": [findings.run.name for findings in contents.analyses]}
     (folder / MARK).write_text(numbers.to_json(details), encoding="utf-8")
-    across_plots = _across_plots([section.findings for section in sections])
-    (folder / "index.html").write_text(html(sections, across_plots, target), encoding="utf-8")
+    (folder / "index.html").write_text(html(contents, _across_plots(contents), target), encoding="utf-8")
     return [MARK, "index.html"]
 
 
@@ -198,25 +199,26 @@ def _notes(findings: Findings) -> list[str]:
 
 def numbers_of(run_folder: Path) -> str:
     """The text of ablation.json as this run's files give it now. Raises RunFolderError."""
-    return numbers.to_json(_json(_sections([run_folder])))
+    return numbers.to_json(_json(_contents([run_folder])))
 
 
-def _json(sections: Sequence[Section]) -> object:
+def _json(contents: Contents) -> object:
     runs = [
-        numbers.findings_json(section.findings) | {"measures": section.remeasured.as_json()} for section in sections
+        numbers.findings_json(section.findings) | {"measures": section.remeasured.as_json()}
+        for section in contents.sections
     ]
     if len(runs) == 1:
         return runs[0]
-    across, _ = across_of([section.findings for section in sections])
+    across = contents.across
     return {"format": 2, "runs": runs, **({"across": document(across)} if across else {})}
 
 
-def report_tables(sections: Sequence[Section]) -> list[Table]:
+def report_tables(contents: Contents) -> list[Table]:
     """The tables of the Markdown file, in order."""
-    analyses = [section.findings for section in sections]
+    analyses = contents.analyses
     visible = [claims_table(analyses), with_titles(tables.attribution_table(analyses), analyses)]
-    visible += across_tables(analyses)
-    for section in sections:
+    visible += across_tables(contents.across, analyses)
+    for section in contents.sections:
         findings = section.findings
         effects, checks = tables.effect_tables(findings), tables.check_tables(findings)
         looks = [table for table in (looks_table(findings), decided_table(findings)) if table.rows]

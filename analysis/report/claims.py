@@ -40,7 +40,7 @@ def claims_table(analyses: Sequence[Findings]) -> Table:
     inference = analyses[0].run.inference if analyses else DEFAULT
     claims_modified = any(findings.claims_modified for findings in analyses)
     after = any(findings.run.manifest.get("claims_after_the_runs") for findings in analyses)
-    grown = any(findings.run.lineage.grew for findings in analyses)
+    grown = any(findings.run.lineage.adds_seeds for findings in analyses)
     when = (
         "written after the runs" if after else "edited after the run" if claims_modified else "written before the run"
     )

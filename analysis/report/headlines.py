@@ -30,7 +30,7 @@ def answers(findings: Findings) -> tuple[str, ...]:
     ranking = ranks_only(findings.headline.fit, findings.run.grid)
     effects = _of_ranking(findings) if ranking else _of_components(findings)
     sentences = (*_of_comparisons(findings), *effects, *_of_interactions(findings))
-    return tuple(f"Exploratory: {text}" for text in sentences) if findings.run.lineage.grew else sentences
+    return tuple(f"Exploratory: {text}" for text in sentences) if findings.run.lineage.adds_seeds else sentences
 
 
 def _of_comparisons(findings: Findings) -> Iterator[str]:

@@ -53,6 +53,10 @@ class ComponentRow:
         result: Estimate = getattr(self, self.tested or "shapley")
         return result
 
+    def hypothesis(self, outcome: str = "") -> str:
+        """The tested effect by name: `anchor.shapley`; of a further outcome `anchor.shapley(rho)`."""
+        return f"{self.component}.{self.tested or 'shapley'}{f'({outcome})' if outcome else ''}"
+
     def with_p(self, p: float) -> ComponentRow:
         """The row with another p-value of the effect that is tested."""
         changes: dict[str, Any] = {self.tested or "shapley": replace(self.effect, p=p)}

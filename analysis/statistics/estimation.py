@@ -1,4 +1,4 @@
-"""From the arms to what claims are tested by: the attribution of each outcome, on its scale and in its unit."""
+"""Estimates each effect on each outcome from the arms; claims are tested with these estimates."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from branchwise.analysis.statistics.model import Estimate
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """What claims are tested by.
+    """The estimates that claims are tested with.
 
     Attributes:
         outcomes: The attribution of each outcome on its scale, the primary first.
@@ -49,8 +49,7 @@ class Evidence:
 def estimate(observed: Observations) -> Evidence:
     """Estimate each effect on each outcome, before any adjustment for their number.
 
-    At the end of the plan failed arms are lost ones, and the effects are estimated again with bad values in their
-    place.
+    Once the plan is finished, the effects are estimated again with bad values in place of failed arms.
     """
     outcomes, notes, resolutions = [], [], {}
     for outcome in observed.outcomes:

@@ -116,7 +116,7 @@ def _findings(run: Run, family: FamilyResult, unread: Sequence[str], looks: Inte
         warnings=(*(() if looks else notes.unfinished(run.unfinished)), *notes.idle(observed)),
         outcomes=outcomes,
         raws=raws,
-        verdicts=exploratory(family.verdicts) if lineage.grew else family.verdicts,
+        verdicts=exploratory(family.verdicts) if lineage.adds_seeds else family.verdicts,
         claims_modified=claims_modified,
         standings=standings(results, run.outline.baselines, headline),
         noninferior_cells=noninferior_cells(run.outline.planned, headline),
@@ -133,9 +133,9 @@ def _findings(run: Run, family: FamilyResult, unread: Sequence[str], looks: Inte
             *unread,
             *_notes_on_arms(run, headline),
             *family.evidence.notes,
-            *([] if looks or lineage.grew else seeds_note(family.verdicts)),
+            *([] if looks or lineage.adds_seeds else seeds_note(family.verdicts)),
             *too_short(results, headline, along),
-            *flags(headline, variance, notes.cells_without_runs(observed)),
+            *flags(headline, variance, notes.cells_with_failures(observed)),
             *warnings(agreeing, run.inference.alpha),
         ),
     )
@@ -203,10 +203,7 @@ def _explored(of_parts: Sequence[Run], texts: Sequence[str]) -> list[tuple[Verdi
         terms, evidence = part.vocabulary, estimate(observations_of(part))
         bare = [replace(scale, rows=()) for scale in evidence.outcomes]
         tested_parts.append((judge([parse_claim(text, terms) for text in texts], evidence, part.grid), bare))
-    return [
-        tuple(v if v.status == "not judged" else replace(v, status="exploratory") for v in verdicts)
-        for verdicts, _ in settle_together(tested_parts, of_parts[0].unfinished)
-    ]
+    return [exploratory(verdicts) for verdicts, _ in settle_together(tested_parts, of_parts[0].unfinished)]
 
 
 def decisions(findings: Findings) -> list[dict[str, Any]]:
@@ -225,10 +222,9 @@ def _decisions(findings: Findings) -> Iterator[Decision]:
             verdict="exploratory" if findings.claims_modified else verdict.status, p_holm=verdict.test.p_holm,
         )  # fmt: skip
     for number, scale in enumerate(findings.outcomes):
-        behind = f"({scale.outcome.name})" if number else ""
         for row in scale.rows:
             if row.tested:
-                name = f"{row.component}.{row.tested}{behind}"
+                name = row.hypothesis(scale.outcome.name if number else "")
                 yield Decision(
                     run=run.name, hypothesis=name, text=name, component=row.component, outcome=scale.outcome.name,
                     weights=row.tested_weights, verdict=_verdict(row, findings), p_holm=row.p_holm,
@@ -236,7 +232,7 @@ def _decisions(findings: Findings) -> Iterator[Decision]:
 
 
 def _verdict(row: ComponentRow, findings: Findings) -> str:
-    if findings.run.lineage.grew:
+    if findings.run.lineage.adds_seeds:
         return "exploratory"
     if not row.p_holm <= findings.run.inference.alpha:
         return "not shown"

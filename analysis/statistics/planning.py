@@ -1,4 +1,4 @@
-"""What a run says about the next one: what so many blocks of its design can see, and what more samples would buy."""
+"""What the next run could detect with the same design, and what more sampling repeats would gain."""
 
 from __future__ import annotations
 
@@ -29,23 +29,22 @@ def plan_next(run: str, headline: ScaleResult, claims: Sequence[Claim], data_set
     """
     inference, blocks = headline.fit.inference, headline.fit.n_blocks
     contrasts = [(row.tested, row.tested_weights) for row in headline.rows if row.tested]
-    of = tested(contrasts)
+    of_design = tested(contrasts)
     only_ranks = bool(headline.fraction) and blocks < MIN_BLOCKS
-    if not inference.paired or headline.scale != "log" or of is None or blocks < 1 or only_ranks:
+    if not inference.paired or headline.scale != "log" or of_design is None or blocks < 1 or only_ranks:
         return None
     further = further_hypotheses(claims, [row.component for row in headline.rows], contrasts[0][0])
     further += (data_sets - 1) * (len(contrasts) + further)
-    return plan(of, blocks, effect_sd(run, headline), further, inference.alpha)
+    return plan(of_design, blocks, effect_sd(run, headline), further, inference.alpha)
 
 
 def effect_sd(run: str, headline: ScaleResult) -> EffectSD | None:
-    """SD between blocks of the components' tested effects, the root of their mean variance; None without variance,
-    or one block ran."""
+    """SD between blocks of the components' tested effects, the root of their mean variance; None if none varies."""
     varying = [row.effect for row in headline.rows if row.effect.se > 0 and row.effect.has_interval]
     if not varying:
         return None
-    mean = sqrt(sum(estimate.se**2 for estimate in varying) / len(varying))
-    return EffectSD(run=run, sd=mean * sqrt(headline.fit.n_blocks), df=min(item.df for item in varying))
+    rms = sqrt(sum(estimate.se**2 for estimate in varying) / len(varying))
+    return EffectSD(run=run, sd=rms * sqrt(headline.fit.n_blocks), df=min(item.df for item in varying))
 
 
 def more_repeats(results: pd.DataFrame, variance: Variance) -> Repeats | None:

@@ -200,14 +200,14 @@ class Study:
 
     def _tables(self) -> Sequence[Table]:
         from branchwise.analysis.report import tables
-        from branchwise.analysis.report.across.tables import across_tables
+        from branchwise.analysis.report.across.tables import across_of, across_tables
         from branchwise.analysis.report.claims import claims_table
         from branchwise.analysis.report.looks import decided_table
         from branchwise.analysis.report.wording import with_titles
 
         analyses = self._analyses
         visible = [claims_table(analyses), decided_table(self._findings), tables.attribution_table(analyses)]
-        visible += across_tables(analyses)
+        visible += across_tables(across_of(analyses)[0], analyses)
         for findings in analyses:
             table, on = tables.cell_table(findings), findings.run.data_set
             visible.append(replace(table, title=f"{on}: {table.title}") if on else table)

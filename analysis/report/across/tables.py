@@ -29,9 +29,8 @@ def across_of(analyses: Sequence[Findings]) -> tuple[Across | None, tuple[str, .
     return estimates, estimates.notes
 
 
-def across_tables(analyses: Sequence[Findings]) -> list[Table]:
+def across_tables(estimates: Across | None, analyses: Sequence[Findings]) -> list[Table]:
     """The table of what `across_of` found, if it found anything."""
-    estimates, _ = across_of(analyses)
     return [with_titles(effects_table(estimates), analyses)] if estimates else []
 
 

@@ -17,7 +17,7 @@ from markupsafe import Markup
 from branchwise.analysis.records.comparing import differing_fields
 from branchwise.analysis.records.run import Run
 from branchwise.analysis.report import tables
-from branchwise.analysis.report.across.tables import across_of, across_tables
+from branchwise.analysis.report.across.tables import across_tables
 from branchwise.analysis.report.claims import claims_table
 from branchwise.analysis.report.exports.links import arm_rows, folder_links
 from branchwise.analysis.report.figures import Plot, inline_svg
@@ -28,6 +28,7 @@ from branchwise.analysis.report.measures.tables import best_table, evaluation_ta
 from branchwise.analysis.report.search import search_tables
 from branchwise.analysis.report.text import Table, with_minus
 from branchwise.analysis.report.wording import titled, with_titles
+from branchwise.analysis.statistics.comparisons.data_sets import Across
 from branchwise.analysis.statistics.findings import Findings
 from branchwise.analysis.statistics.measures.effects import Remeasured
 from branchwise.analysis.statistics.power import describe
@@ -70,20 +71,39 @@ class Section:
         return f"{self.findings.run.label}: " if self.number else ""
 
 
-def html(sections: Sequence[Section], across_plots: Sequence[Plot], target: Path) -> str:
+@dataclass(frozen=True, kw_only=True)
+class Contents:
+    """What a report is made of.
+
+    Attributes:
+        sections: One for each analysed part of its runs.
+        across: Effects combined over data sets, where the parts allow it.
+        across_notes: On these effects, or why there are none.
+    """
+
+    sections: Sequence[Section]
+    across: Across | None
+    across_notes: Sequence[str]
+
+    @property
+    def analyses(self) -> list[Findings]:
+        return [section.findings for section in self.sections]
+
+
+def html(contents: Contents, across_plots: Sequence[Plot], target: Path) -> str:
     """The page as a self-contained string; each text of a run is escaped by the template.
 
     across_plots: Of all sections together. target: The folder of the page.
     """
-    analyses = [section.findings for section in sections]
+    analyses = contents.analyses
     running = any(findings.run.progress for findings in analyses)
     return render_page(
         "interim.html.j2" if running else "report.html.j2",
         title=_title(analyses),
-        across=across_tables(analyses),
-        across_notes=across_of(analyses)[1],
+        across=across_tables(contents.across, analyses),
+        across_notes=contents.across_notes,
         across_plots=[(plot, Markup(inline_svg(plot))) for plot in across_plots],
-        runs=[_page_run(section, target) for section in sections],
+        runs=[_page_run(section, target) for section in contents.sections],
         attribution=with_titles(tables.attribution_table(analyses), analyses),
         claims=claims_table(analyses),
         differing=differing_fields([findings.run for findings in analyses]),

@@ -77,8 +77,8 @@ def _pairs(grid: Grid, name: str) -> list[tuple[str, str]]:
     ]
 
 
-def cells_without_runs(observed: Observations) -> tuple[str, ...]:
-    """Cells of components with a failed arm."""
+def cells_with_failures(observed: Observations) -> tuple[str, ...]:
+    """Cells of the components that have a failed arm."""
     failed = observed.factorial_failed
     return tuple(dict.fromkeys(failed["cell"].dropna()))
 

@@ -97,7 +97,7 @@ def _sqrt(variance: float) -> float:
     return nan if isnan(variance) else sqrt(variance)
 
 
-def flags(scale: ScaleResult, variance: Variance, cells_without_runs: Sequence[str]) -> tuple[str, ...]:
+def flags(scale: ScaleResult, variance: Variance, cells_with_failures: Sequence[str]) -> tuple[str, ...]:
     """Notes on what makes the table weak; empty without any."""
     sentences = []
     fit: TwoWayFit = scale.fit
@@ -124,9 +124,9 @@ def flags(scale: ScaleResult, variance: Variance, cells_without_runs: Sequence[s
             f"The intra-block correlation is {variance.intra_block:.2f}: arms of a block differ more than arms of "
             "different blocks, so sharing seeds within a block did not help here."
         )
-    if cells_without_runs:
+    if cells_with_failures:
         sentences.append(
-            f"Arms were lost in {', '.join(cells_without_runs)}. If they were lost because they trained badly, "
+            f"Arms were lost in {', '.join(cells_with_failures)}. If they were lost because they trained badly, "
             "the means of these cells look better than they are; the report shows the effects with bad values in their "
             "place, too."
         )

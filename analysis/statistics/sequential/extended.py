@@ -81,7 +81,7 @@ def notes(lineage: Lineage, reused: Mapping[str, int], inference: Inference) -> 
     if extends.get("confirmation"):
         return [*sentences, _confirmation(extends, inference.alpha)]
     name, before, now = extends["run"], int(extends["blocks"]), lineage.blocks
-    if lineage.grew:
+    if lineage.adds_seeds:
         rate = ""
         if before >= MIN_BLOCKS:
             error = error_of((before, now), (inference.alpha, inference.alpha))

@@ -238,7 +238,7 @@ def _powers(
     waiting: Sequence[int],
     alpha: float,
 ) -> list[float]:
-    """Conditional power of each open hypothesis at the last look, at alpha over the number of open hypotheses.
+    """Conditional power of each open hypothesis at the last look, at alpha over the number of different ones.
 
     Under the trend so far: mean and SD stay as they are, which makes it a normal probability. Stopping on it is not
     binding: it can only lower the error.
@@ -294,8 +294,7 @@ def _hypotheses(
 def _names(settled: _Tested) -> list[str]:
     names = [verdict.claim.text for verdict in settled.verdicts]
     for number, scale in enumerate(settled.outcomes):
-        behind = f"({scale.outcome.name})" if number else ""
-        names += [f"{row.component}.{row.tested or 'shapley'}{behind}" for row in scale.rows]
+        names += [row.hypothesis(scale.outcome.name if number else "") for row in scale.rows]
     return names
 
 
