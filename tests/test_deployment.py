@@ -12,12 +12,15 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 import yaml
+from click.testing import CliRunner
 from packaging.utils import canonicalize_name
 from patience import patience
 
@@ -72,12 +75,11 @@ def test_named_branchwise_options_exist(root: Path) -> None:
 
 @pytest.mark.parametrize("command", ["start", "symmetric-run", "job submit", "up", "exec", "rsync-up"])
 def test_named_ray_options_exist(root: Path, command: str) -> None:
-    options = subprocess.run(
-        [sys.executable, "-m", "ray.scripts.scripts", *command.split(), "--help"],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+    from ray.scripts.scripts import cli as ray_commands
+
+    help_page = CliRunner().invoke(ray_commands, [*command.split(), "--help"])
+    assert help_page.exit_code == 0, help_page.output
+    options = help_page.output
     options += "--num-cpus" if command == "symmetric-run" else ""  # it passes the arguments of `ray start`
     for file in sources(root):
         text = re.sub(r"\\?\n\s*(?=--)", " ", file.read_text()).replace("\\\n", " ")
@@ -229,22 +231,57 @@ def test_rayjob_resumes(docker: Path, root: Path) -> None:
         assert {mount["name"] for mount in pod["containers"][0]["volumeMounts"]} == volumes
 
 
-@pytest.mark.slow
-def test_start_or_resume_starts_then_resumes(docker: Path, surface_space: Path, tmp_path: Path) -> None:
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": ""}
+@dataclass(frozen=True, kw_only=True)
+class Begun:
+    """A run that start_or_resume.sh has begun, without a network where this machine allows cutting it off."""
+
+    call: Callable[[], subprocess.CompletedProcess[str]]  # calls it once more
+    first: subprocess.CompletedProcess[str]
+    run: Path
+    isolated: bool
+
+
+@pytest.fixture(scope="module")
+def begun(root: Path, surface_text: str, tmp_path_factory: pytest.TempPathFactory) -> Begun:
+    folder = tmp_path_factory.mktemp("begun")
+    (folder / "space.yaml").write_text(surface_text.replace("blocks: 3", "blocks: 1") + "tracking: [mlflow, wandb]\n")
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONPATH": "",
+        "WANDB_MODE": "offline",
+    }
     environment.pop("RAY_ADDRESS", None)
+    cut_off = ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
+    isolated = (
+        shutil.which("unshare") is not None and not subprocess.run([*cut_off, "true"], capture_output=True).returncode
+    )
+    given = [root / "docker/start_or_resume.sh", "again", folder / "space.yaml", "--storage", folder / "runs"]
+    command = [*cut_off * isolated, *map(str, given)]
 
     def call() -> subprocess.CompletedProcess[str]:
-        command = [str(docker / "start_or_resume.sh"), "again", str(surface_space), "--storage", str(tmp_path / "runs")]
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=patience(200))
 
-    first = call()
-    assert first.returncode == 0, first.stdout + first.stderr
-    (tmp_path / "runs/again/arms/full-b0.json").unlink()
-    second = call()
+    return Begun(call=call, first=call(), run=folder / "runs/again", isolated=isolated)
+
+
+@pytest.mark.slow(20)
+def test_sweep_without_any_network(begun: Begun) -> None:
+    assert begun.first.returncode == 0, begun.first.stdout + begun.first.stderr
+    assert "9 of 9 arms done" in begun.first.stdout
+    assert "logging failed" not in begun.first.stdout
+    assert len(list((begun.run / "tracking/wandb").iterdir())) == 9
+    if not begun.isolated:
+        pytest.skip("cutting off the network takes root and unshare")
+
+
+@pytest.mark.slow(15)
+def test_start_or_resume_starts_then_resumes(begun: Begun) -> None:
+    assert begun.first.returncode == 0, begun.first.stdout + begun.first.stderr
+    (begun.run / "arms/full-b0.json").unlink()
+    second = begun.call()
     assert second.returncode == 0, second.stdout + second.stderr
-    assert "26 have a result already, 1 to run" in second.stdout
-    assert "27 of 27 arms done" in second.stdout
+    assert "8 have a result already, 1 to run" in second.stdout
+    assert "9 of 9 arms done" in second.stdout
 
 
 def test_unreachable_storage_is_not_empty(docker: Path, surface_space: Path, tmp_path: Path) -> None:
@@ -265,25 +302,3 @@ def test_grafana_names_only_metrics_that_exist(docker: Path) -> None:
     assert gauges <= named <= gauges | {"ray_node_cpu_utilization", "ray_node_mem_used"}
     for file in (docker / "grafana/provisioning").rglob("*.yaml"):
         assert yaml.safe_load(file.read_text())["apiVersion"] == 1
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(shutil.which("unshare") is None, reason="a machine without a network takes unshare")
-def test_sweep_without_any_network(root: Path, surface_space: Path, tmp_path: Path) -> None:
-    environment = os.environ | {"PYTHONPATH": "", "WANDB_MODE": "offline"}
-    command = [sys.executable, str(root / "platform/run_sweep.py"), "--space", str(surface_space)]
-    command += ["--storage", str(tmp_path / "runs")]
-    isolated = ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
-    if subprocess.run([*isolated, "true"], capture_output=True).returncode:
-        pytest.skip("cutting off the network takes root")
-    ran = subprocess.run(
-        [*isolated, *command, "--set", "tracking=[mlflow, wandb]", "--set", "design.blocks=1"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=patience(200),
-    )
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert "9 of 9 arms done" in ran.stdout
-    assert "logging failed" not in ran.stdout
-    assert len(list((tmp_path / "runs/surface-ablation/tracking/wandb").iterdir())) == 9

@@ -19,12 +19,11 @@ StartSweep = Callable[..., subprocess.Popen[str]]
 Sweep = Callable[..., tuple[int, str]]
 
 
-@pytest.mark.slow(45)
+@pytest.mark.slow(35)
 def test_interrupted_teacher_ends_sweep_with_130(start_sweep: StartSweep, root: Path, tmp_path: Path) -> None:
     storage = tmp_path / "runs"
-    process = start_sweep(
-        "--space", root / "search_spaces/smoke.yaml", "--storage", storage, "--set", "teacher.steps=100000"
-    )
+    endless = ("--set", "teacher.steps=100000", "--set", "teacher.workers=1")
+    process = start_sweep("--space", root / "search_spaces/smoke.yaml", "--storage", storage, *endless)
     while not any(storage.glob("teachers/*.unfinished/progress/teacher.json")):
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.1)
