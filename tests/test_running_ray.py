@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from branchwise.orchestration.execution.cluster import cluster
-from branchwise.orchestration.execution.trials import run_cohorts
+from branchwise.orchestration.execution.trials import reason_of, run_cohorts
 from branchwise.orchestration.space import Resources, load_space
 from branchwise.trainables import Arm, Cohort
 from branchwise.trainables.runtime.job import Job
@@ -46,6 +46,26 @@ def test_teacher_that_diverges_ends_sweep_with_its_reason(sweep_in_process: Swee
     (log,) = storage.glob("teachers/*.unfinished/logs/teacher.txt")
     assert str(log) in output
     assert "in train_teacher" in log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        ("Traceback\n  in train\nValueError: lr\n", "ValueError: lr"),
+        (
+            "Training failed due to worker errors:\n[Rank 0 Error Snippet]:\n  in train\nFloatingPointError: nan\n"
+            "[Rank 1 Error Snippet]:\n  in all_reduce\nRuntimeError: Connection closed by peer [127.0.0.1]:4\n",
+            "FloatingPointError: nan",
+        ),
+        (
+            "[Rank 0 Error Snippet]:\nRuntimeError: Connection closed by peer\n",
+            "RuntimeError: Connection closed by peer",
+        ),
+        ("\n", "unknown error"),
+    ],
+)
+def test_reason_is_of_worker_that_failed_first(error: str, reason: str) -> None:
+    assert reason_of(error) == reason
 
 
 def test_data_sets_run_as_single_sweep(sweep_in_process: Sweep, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from branchwise.orchestration import interrupts
 from branchwise.orchestration.errors import FeaturesFailedError, FeaturesRefusedError, TeacherFailedError
 from branchwise.orchestration.execution.cluster import on_cluster
 from branchwise.orchestration.execution.runner import JobRunner
-from branchwise.orchestration.execution.trials import last_line
+from branchwise.orchestration.execution.trials import reason_of
 from branchwise.orchestration.monitoring.progress import watch
 from branchwise.orchestration.run_folder.lock import acquire_blocking
 from branchwise.orchestration.run_folder.teachers import Teacher, find_teachers, refresh
@@ -110,4 +110,4 @@ def _run(job: Job, name: str, show: Callable[[], None], runner: JobRunner) -> No
     except TrainingFailedError as error:
         failure, what = FAILURES[job.kind]
         log = job.work_folder().write_log(name, str(error))
-        raise failure(f"{what} failed: {last_line(str(error))}; see {log}") from error
+        raise failure(f"{what} failed: {reason_of(str(error))}; see {log}") from error

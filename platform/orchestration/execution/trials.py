@@ -22,6 +22,12 @@ if TYPE_CHECKING:
     from branchwise.orchestration.tuning.queue import CohortQueue
 
 
+# What a worker reports when another one ends: by gloo, by NCCL.
+LOST_CONNECTION = re.compile(
+    "connection (closed|reset)|closed by peer|broken pipe|remote process exited", re.IGNORECASE
+)
+
+
 def job_of(space: Space, run: RunFolder, kind: JobKind = "cohort") -> Job:
     """What all cohorts of a run have in common."""
     return Job(
@@ -151,16 +157,21 @@ def _trial_name(trial: Any) -> str:
     return str(trial.config["cohort"]["name"])
 
 
-def last_line(traceback: str) -> str:
-    """Return the last line of a traceback."""
-    return next((line.strip() for line in reversed(traceback.splitlines()) if line.strip()), "unknown error")
+def reason_of(error: str) -> str:
+    """The last line of an error's traceback.
+
+    Where several Ray Train workers failed, of the first that did not merely lose its connection to another.
+    """
+    workers = re.split(r"\[Rank [^\]]*Error Snippet\]:", error)[1:] or [error]
+    lines = [next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "") for text in workers]
+    return next((line for line in lines if line and not LOST_CONNECTION.search(line)), lines[-1]) or "unknown error"
 
 
 def _record_failure(job: Job, cohort: Cohort, traceback: str) -> None:
     job.work_folder().write_log(cohort.name, _plain_text(traceback))
     if job.kind == "measurement":
         return  # without a record, the same command measures again
-    run, result = job.run_folder(), Result(status="failed", error=last_line(traceback))
+    run, result = job.run_folder(), Result(status="failed", error=reason_of(traceback))
     for arm in cohort.arms:
         if not run.has_record(arm.name):
             run.write_record(arm.name, record_of(arm, cohort.name, result))
