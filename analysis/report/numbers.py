@@ -25,6 +25,8 @@ from branchwise.analysis.statistics.sequential.searched import searched, searche
 _TABLE = "\ue000table "  # a placeholder for a table until its rows are written
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a spreadsheet knows a formula
 
+HASH = "_sha256"  # how a column's name ends that has the hash of what an arm left
+
 
 def csv_columns() -> tuple[str, ...]:
     """Column names of ablation.csv: the promised ones, then further intervals and the pooled ones."""
@@ -229,9 +231,10 @@ def _formula(scale: ScaleResult) -> str:
 
 
 def _arm_rows(findings: Findings) -> pd.DataFrame:
-    columns = ("sweep", "arm", "block", "seed", "kind", "cell", "status", "error", "value", "student_sha256")
+    columns = ("sweep", "arm", "block", "seed", "kind", "cell", "status", "error", "value")
     arms = findings.run.arms
-    return arms[[c for c in columns if c in arms]]
+    hashes = [column.name for column in findings.run.outline.columns if column.name.endswith(HASH)]
+    return arms[[c for c in (*columns, *hashes) if c in arms]]
 
 
 def to_json(value: Any) -> str:
