@@ -21,13 +21,13 @@ from branchwise.analysis.statistics.baseline_comparison import (
     standings,
     too_short,
 )
-from branchwise.analysis.statistics.claims.settling import FamilyResult, judge_family, settle_together
-from branchwise.analysis.statistics.claims.verdicts import Verdict, judge, seeds_note
+from branchwise.analysis.statistics.claims.settling import FamilyResult, judge_each, judge_family, settle_together
+from branchwise.analysis.statistics.claims.verdicts import Verdict, seeds_note
 from branchwise.analysis.statistics.diagnostics import notes
 from branchwise.analysis.statistics.diagnostics.agreement import Agreement, agreement, warnings
 from branchwise.analysis.statistics.diagnostics.pairing import pairing_notes
 from branchwise.analysis.statistics.diagnostics.variance import Variance, components_of_variance, flags
-from branchwise.analysis.statistics.estimation import effects_with_worst, estimate
+from branchwise.analysis.statistics.estimation import effects_with_worst
 from branchwise.analysis.statistics.model import Estimate
 from branchwise.analysis.statistics.planning import more_repeats, plan_next
 from branchwise.analysis.statistics.power import Plan, Repeats
@@ -198,12 +198,10 @@ def explore_run(run: Run, texts: Sequence[str]) -> list[tuple[Verdict, ...]]:
 
 
 def _explored(of_parts: Sequence[Run], texts: Sequence[str]) -> list[tuple[Verdict, ...]]:
-    tested_parts = []
-    for part in of_parts:
-        terms, evidence = part.vocabulary, estimate(observations_of(part))
-        bare = [replace(scale, rows=()) for scale in evidence.outcomes]
-        tested_parts.append((judge([parse_claim(text, terms) for text in texts], evidence, part.grid), bare))
-    return [exploratory(verdicts) for verdicts, _ in settle_together(tested_parts, of_parts[0].unfinished)]
+    claims = [[parse_claim(text, part.vocabulary) for text in texts] for part in of_parts]
+    each = judge_each([(observations_of(part), of_part) for part, of_part in zip(of_parts, claims, strict=True)])
+    tested = [(part.verdicts, [replace(scale, rows=()) for scale in part.outcomes]) for part in each]
+    return [exploratory(verdicts) for verdicts, _ in settle_together(tested, of_parts[0].unfinished)]
 
 
 def decisions(findings: Findings) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ from branchwise.analysis.statistics.claims.verdicts import Status, Verdict, judg
 from branchwise.analysis.statistics.estimation import Evidence, estimate
 from branchwise.analysis.statistics.power import seeds_needed
 
+Part = tuple[Observations, Sequence[Claim]]
 TestedPart = tuple[Sequence[Verdict], Sequence[ScaleResult]]
 Settled = tuple[tuple[Verdict, ...], tuple[ScaleResult, ...]]
 
@@ -35,25 +36,29 @@ class FamilyResult:
     outcomes: tuple[ScaleResult, ...]
 
 
-def judge_family(
-    parts: Sequence[tuple[Observations, Sequence[Claim]]], already_tested: Collection[str] = ()
-) -> list[FamilyResult]:
+def judge_each(parts: Sequence[Part]) -> list[FamilyResult]:
+    """Estimate the effects on each data set and test its claims, each test separately: no p-value is adjusted."""
+    results = []
+    for observed, claims in parts:
+        evidence = estimate(observed)
+        verdicts = judge(claims, evidence, observed.grid)
+        results.append(FamilyResult(evidence=evidence, verdicts=verdicts, outcomes=tuple(evidence.outcomes)))
+    return results
+
+
+def judge_family(parts: Sequence[Part], already_tested: Collection[str] = ()) -> list[FamilyResult]:
     """Estimate the effects on each data set, and test all their claims and effects as one family.
 
     Args:
         parts: The arms on each data set, and the claims on them.
         already_tested: Components that another run has tested: they are not in this family.
     """
-    evidences = [estimate(observed) for observed, _ in parts]
-    tested = [
-        (judge(claims, evidence, observed.grid), evidence.outcomes)
-        for evidence, (observed, claims) in zip(evidences, parts, strict=True)
-    ]
+    each = judge_each(parts)
+    tested = [(result.verdicts, result.outcomes) for result in each]
+    adjusted_parts = settle_together(tested, parts[0][0].unfinished, already_tested)
     return [
-        FamilyResult(evidence=evidence, verdicts=verdicts, outcomes=outcomes)
-        for evidence, (verdicts, outcomes) in zip(
-            evidences, settle_together(tested, parts[0][0].unfinished, already_tested), strict=True
-        )
+        replace(result, verdicts=verdicts, outcomes=outcomes)
+        for result, (verdicts, outcomes) in zip(each, adjusted_parts, strict=True)
     ]
 
 

@@ -14,15 +14,11 @@ from typing import Literal
 from scipy.special import ndtr, stdtrit
 
 from branchwise.analysis.declared.cells import BASE, FULL
-from branchwise.analysis.declared.claims import Claim
-from branchwise.analysis.declared.factors import Grid
 from branchwise.analysis.declared.looks import Looks
 from branchwise.analysis.records.observations import Interim, Look
-from branchwise.analysis.statistics.attribution import ScaleResult
-from branchwise.analysis.statistics.claims.settling import FamilyResult, settle
+from branchwise.analysis.statistics.claims.settling import FamilyResult, judge_each, settle
 from branchwise.analysis.statistics.claims.testing import widened, widened_test
-from branchwise.analysis.statistics.claims.verdicts import Verdict, judge
-from branchwise.analysis.statistics.estimation import Evidence, estimate
+from branchwise.analysis.statistics.claims.verdicts import Verdict
 from branchwise.analysis.statistics.model import Estimate, ratio
 from branchwise.analysis.statistics.sequential.boundaries import Boundary, boundary
 
@@ -111,36 +107,6 @@ class InterimResults:
         ]
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Tested:
-    """The family at a look: each test separately."""
-
-    verdicts: tuple[Verdict, ...]
-    outcomes: tuple[ScaleResult, ...]
-
-    def tests(self) -> list[tuple[float, bool]]:
-        """p-value and side of each hypothesis: of the claims, then of the Shapley values."""
-        rows = [(row.effect.p, row.effect.value > 0) for scale in self.outcomes for row in scale.rows]
-        return [*((verdict.test.p, verdict.test.favours) for verdict in self.verdicts), *rows]
-
-    def settled(self, p: Sequence[float], favours: Sequence[bool]) -> _Tested:
-        """The family with these p-values in its graph."""
-        claim_tests = iter(zip(p, favours, strict=True))
-        verdicts = []
-        for verdict in self.verdicts:
-            p_value, side = next(claim_tests)
-            verdicts.append(replace(verdict, test=replace(verdict.test, p=p_value, favours=side)))
-        outcomes = []
-        for scale in self.outcomes:
-            outcomes.append(replace(scale, rows=tuple(row.with_p(next(claim_tests)[0]) for row in scale.rows)))
-        done, scales = settle(verdicts, outcomes)
-        return _Tested(verdicts=done, outcomes=scales)
-
-    def adjusted(self) -> list[float]:
-        rows = [row.p_holm for scale in self.outcomes for row in scale.rows]
-        return [*(verdict.test.p_holm for verdict in self.verdicts), *rows]
-
-
 def at_looks(interim: Interim) -> tuple[FamilyResult, InterimResults]:
     """Test a run at its looks, up to that which ends it.
 
@@ -153,22 +119,19 @@ def at_looks(interim: Interim) -> tuple[FamilyResult, InterimResults]:
     history: list[list[tuple[float, bool]]] = []
     adjusted: list[list[float]] = []
     ended: End = ""
-    evidence, settled = None, None
+    settled = None
     for look in interim.reached:
-        evidence = estimate(look.observed)
-        tested = _tested(evidence, claims, now.grid)
+        (tested,) = judge_each([(look.observed, claims)])
         passed.append(look)
-        history.append(tested.tests())
-        p, favours = _sequential(table, history)
-        settled = tested.settled(p, favours)
-        adjusted.append(settled.adjusted())
+        history.append(_tests(tested))
+        settled = _settled(tested, *_sequential(table, history))
+        adjusted.append(_adjusted(settled))
         if ended := _end(table, looks, history, adjusted, alpha):
             break
-    if evidence is None or settled is None:
-        evidence = estimate(now)
-        tested = _tested(evidence, claims, now.grid)
-        none = [(nan, False)] * len(tested.tests())
-        settled = tested.settled([p for p, _ in none], [side for _, side in none])
+    if settled is None:
+        (tested,) = judge_each([(now, claims)])
+        n_tests = len(_tests(tested))
+        settled = _settled(tested, [nan] * n_tests, [False] * n_tests)
     blocks = [look.blocks for look in passed]
     result = _hypotheses(settled, table, blocks, history, adjusted, alpha)
     rows = result[len(claims) :]
@@ -183,8 +146,7 @@ def at_looks(interim: Interim) -> tuple[FamilyResult, InterimResults]:
         shapley=tuple(tuple(rows[i : i + k]) for i in range(0, len(rows), k)) if k else (),
         level=table.level(blocks[-1], alpha) if blocks else nan,
     )
-    verdicts = _with_reasons(settled.verdicts, results)
-    return FamilyResult(evidence=evidence, verdicts=verdicts, outcomes=settled.outcomes), results
+    return replace(settled, verdicts=_with_reasons(settled.verdicts, results)), results
 
 
 def _with_reasons(verdicts: Sequence[Verdict], results: InterimResults) -> tuple[Verdict, ...]:
@@ -198,8 +160,29 @@ def _with_reasons(verdicts: Sequence[Verdict], results: InterimResults) -> tuple
     )
 
 
-def _tested(evidence: Evidence, claims: Sequence[Claim], grid: Grid) -> _Tested:
-    return _Tested(verdicts=judge(claims, evidence, grid), outcomes=tuple(evidence.outcomes))
+def _tests(tested: FamilyResult) -> list[tuple[float, bool]]:
+    """p-value and side of each hypothesis: of the claims, then of the Shapley values."""
+    rows = [(row.effect.p, row.effect.value > 0) for scale in tested.outcomes for row in scale.rows]
+    return [*((verdict.test.p, verdict.test.favours) for verdict in tested.verdicts), *rows]
+
+
+def _settled(tested: FamilyResult, p: Sequence[float], favours: Sequence[bool]) -> FamilyResult:
+    """The family with these p-values, in the order of `_tests`, in its graph."""
+    tests = iter(zip(p, favours, strict=True))
+    verdicts = []
+    for verdict in tested.verdicts:
+        p_value, side = next(tests)
+        verdicts.append(replace(verdict, test=replace(verdict.test, p=p_value, favours=side)))
+    outcomes = [
+        replace(scale, rows=tuple(row.with_p(next(tests)[0]) for row in scale.rows)) for scale in tested.outcomes
+    ]
+    adjusted_verdicts, adjusted_outcomes = settle(verdicts, outcomes)
+    return replace(tested, verdicts=adjusted_verdicts, outcomes=adjusted_outcomes)
+
+
+def _adjusted(settled: FamilyResult) -> list[float]:
+    rows = [row.p_holm for scale in settled.outcomes for row in scale.rows]
+    return [*(verdict.test.p_holm for verdict in settled.verdicts), *rows]
 
 
 def _sequential(table: Boundary, history: Sequence[Sequence[tuple[float, bool]]]) -> tuple[list[float], list[bool]]:
@@ -261,7 +244,7 @@ def _powers(
 
 
 def _hypotheses(
-    settled: _Tested,
+    settled: FamilyResult,
     table: Boundary,
     reached: Sequence[int],
     history: Sequence[Sequence[tuple[float, bool]]],
@@ -291,14 +274,14 @@ def _hypotheses(
     return hypotheses
 
 
-def _names(settled: _Tested) -> list[str]:
+def _names(settled: FamilyResult) -> list[str]:
     names = [verdict.claim.text for verdict in settled.verdicts]
     for number, scale in enumerate(settled.outcomes):
         names += [row.hypothesis(scale.outcome.name if number else "") for row in scale.rows]
     return names
 
 
-def _repeated(settled: _Tested, level: float) -> list[Estimate]:
+def _repeated(settled: FamilyResult, level: float) -> list[Estimate]:
     """The intervals of all hypotheses at this error, instead of alpha."""
     by_name = {scale.outcome.name: scale for scale in settled.outcomes}
     intervals = []
