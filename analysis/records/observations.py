@@ -25,6 +25,7 @@ class Observations:
         grid: The components, their levels and the planned cells.
         outcomes: What effects are estimated on, the primary first.
         inference: How effects are tested.
+        claims: What is tested on them besides the effects.
         unfinished: How far an unfinished plan is, such as "4 of 10 blocks"; then no hypothesis is tested. Empty at the
             end of the plan.
         budgets: Values on the way: a row for each `arm` and `step`, a column for each outcome that has some.
@@ -35,6 +36,7 @@ class Observations:
     grid: Grid
     outcomes: Sequence[Outcome]
     inference: Inference = DEFAULT
+    claims: Sequence[Claim] = ()
     unfinished: str = ""
     budgets: pd.DataFrame = field(default_factory=pd.DataFrame)
 
@@ -74,11 +76,9 @@ class Interim:
         reached: The run at each look that it has reached, in order; no more are asked for than are needed.
         now: What there is now to estimate effects from.
         finished: Blocks that are complete now.
-        claims: What is tested at each look.
     """
 
     looks: Looks
     reached: Iterable[Look]
     now: Observations
     finished: int
-    claims: Sequence[Claim]

@@ -288,8 +288,8 @@ def _default_direction(column: str) -> Better:
     return "lower" if column == "value" else "higher"
 
 
-def observations_of(run: Run) -> Observations:
-    """What effects are estimated from: the arms, without those of a search."""
+def observations_of(run: Run, claims: Sequence[Claim] = ()) -> Observations:
+    """What effects are estimated from: the arms, without those of a search; and what is tested on them."""
     failed = run.failed_arms
     return Observations(
         results=run.results,
@@ -297,28 +297,28 @@ def observations_of(run: Run) -> Observations:
         grid=run.grid,
         outcomes=run.outcomes,
         inference=run.inference,
+        claims=claims,
         unfinished=run.unfinished,
         budgets=run.budgets,
     )
 
 
-def interim_of(run: Run) -> Interim:
+def interim_of(run: Run, claims: Sequence[Claim]) -> Interim:
     """The run at each of its declared looks, as far as it is."""
     looks = run.outline.looks
     assert looks is not None
     reached = (number for number in looks.blocks if number <= run.finished_blocks)
     return Interim(
         looks=looks,
-        reached=(_look(run, blocks) for blocks in reached),
-        now=observations_of(run),
+        reached=(_look(run, blocks, claims) for blocks in reached),
+        now=observations_of(run, claims),
         finished=run.finished_blocks,
-        claims=claims_of(run).claims,
     )
 
 
-def _look(run: Run, blocks: int) -> Look:
+def _look(run: Run, blocks: int, claims: Sequence[Claim]) -> Look:
     part = run.up_to(blocks)
-    return Look(blocks=blocks, arms=int(part.arms["arm"].notna().sum()), observed=observations_of(part))
+    return Look(blocks=blocks, arms=int(part.arms["arm"].notna().sum()), observed=observations_of(part, claims))
 
 
 def claims_of(run: Run) -> ParsedClaims:

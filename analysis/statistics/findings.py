@@ -82,9 +82,9 @@ def analyse(run: Run) -> Findings:
     """
     declared = claims_of(run)
     if run.has_looks:
-        family, looks = at_looks(interim_of(run))
+        family, looks = at_looks(interim_of(run, declared.claims))
         return _findings(run.up_to(looks.blocks[-1]) if looks.blocks else run, family, declared.unread, looks)
-    (family,) = judge_family([(observations_of(run), declared.claims)], run.lineage.tested_components)
+    (family,) = judge_family([observations_of(run, declared.claims)], run.lineage.tested_components)
     return _findings(run, family, declared.unread)
 
 
@@ -98,7 +98,7 @@ def analyse_run(run: Run) -> list[Findings]:
     if not run.outline.across:
         return [analyse(part) for part in of_parts]
     declared = [claims_of(part) for part in of_parts]
-    together = judge_family([(observations_of(part), of.claims) for part, of in zip(of_parts, declared, strict=True)])
+    together = judge_family([observations_of(part, of.claims) for part, of in zip(of_parts, declared, strict=True)])
     return [_findings(part, family, of.unread) for part, family, of in zip(of_parts, together, declared, strict=True)]
 
 
@@ -199,7 +199,7 @@ def explore_run(run: Run, texts: Sequence[str]) -> list[tuple[Verdict, ...]]:
 
 def _explored(of_parts: Sequence[Run], texts: Sequence[str]) -> list[tuple[Verdict, ...]]:
     claims = [[parse_claim(text, part.vocabulary) for text in texts] for part in of_parts]
-    each = judge_each([(observations_of(part), of_part) for part, of_part in zip(of_parts, claims, strict=True)])
+    each = judge_each([observations_of(part, of_part) for part, of_part in zip(of_parts, claims, strict=True)])
     tested = [(part.verdicts, [replace(scale, rows=()) for scale in part.outcomes]) for part in each]
     return [exploratory(verdicts) for verdicts, _ in settle_together(tested, of_parts[0].unfinished)]
 

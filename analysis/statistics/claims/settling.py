@@ -6,7 +6,6 @@ from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isnan, nan
 
-from branchwise.analysis.declared.claims import Claim
 from branchwise.analysis.declared.inference import DEFAULT
 from branchwise.analysis.records.observations import Observations
 from branchwise.analysis.statistics.attribution import ComponentRow, ScaleResult
@@ -16,7 +15,6 @@ from branchwise.analysis.statistics.claims.verdicts import Status, Verdict, judg
 from branchwise.analysis.statistics.estimation import Evidence, estimate
 from branchwise.analysis.statistics.power import seeds_needed
 
-Part = tuple[Observations, Sequence[Claim]]
 TestedPart = tuple[Sequence[Verdict], Sequence[ScaleResult]]
 Settled = tuple[tuple[Verdict, ...], tuple[ScaleResult, ...]]
 
@@ -36,26 +34,26 @@ class FamilyResult:
     outcomes: tuple[ScaleResult, ...]
 
 
-def judge_each(parts: Sequence[Part]) -> list[FamilyResult]:
+def judge_each(parts: Sequence[Observations]) -> list[FamilyResult]:
     """Estimate the effects on each data set and test its claims, each test separately: no p-value is adjusted."""
     results = []
-    for observed, claims in parts:
+    for observed in parts:
         evidence = estimate(observed)
-        verdicts = judge(claims, evidence, observed.grid)
+        verdicts = judge(observed.claims, evidence, observed.grid)
         results.append(FamilyResult(evidence=evidence, verdicts=verdicts, outcomes=tuple(evidence.outcomes)))
     return results
 
 
-def judge_family(parts: Sequence[Part], already_tested: Collection[str] = ()) -> list[FamilyResult]:
+def judge_family(parts: Sequence[Observations], already_tested: Collection[str] = ()) -> list[FamilyResult]:
     """Estimate the effects on each data set, and test all their claims and effects as one family.
 
     Args:
-        parts: The arms on each data set, and the claims on them.
+        parts: The arms on each data set, with the claims on them.
         already_tested: Components that another run has tested: they are not in this family.
     """
     each = judge_each(parts)
     tested = [(result.verdicts, result.outcomes) for result in each]
-    adjusted_parts = settle_together(tested, parts[0][0].unfinished, already_tested)
+    adjusted_parts = settle_together(tested, parts[0].unfinished, already_tested)
     return [
         replace(result, verdicts=verdicts, outcomes=outcomes)
         for result, (verdicts, outcomes) in zip(each, adjusted_parts, strict=True)

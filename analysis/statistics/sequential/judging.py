@@ -113,7 +113,7 @@ def at_looks(interim: Interim) -> tuple[FamilyResult, InterimResults]:
     Returns:
         Findings as of the last look (before the first, of the run as it is), and the looks.
     """
-    looks, now, claims = interim.looks, interim.now, interim.claims
+    looks, now = interim.looks, interim.now
     table, alpha = boundary(looks.blocks, looks.spending), now.inference.alpha
     passed: list[Look] = []
     history: list[list[tuple[float, bool]]] = []
@@ -121,7 +121,7 @@ def at_looks(interim: Interim) -> tuple[FamilyResult, InterimResults]:
     ended: End = ""
     settled = None
     for look in interim.reached:
-        (tested,) = judge_each([(look.observed, claims)])
+        (tested,) = judge_each([look.observed])
         passed.append(look)
         history.append(_tests(tested))
         settled = _settled(tested, *_sequential(table, history))
@@ -129,20 +129,20 @@ def at_looks(interim: Interim) -> tuple[FamilyResult, InterimResults]:
         if ended := _end(table, looks, history, adjusted, alpha):
             break
     if settled is None:
-        (tested,) = judge_each([(now, claims)])
+        (tested,) = judge_each([now])
         n_tests = len(_tests(tested))
         settled = _settled(tested, [nan] * n_tests, [False] * n_tests)
     blocks = [look.blocks for look in passed]
     result = _hypotheses(settled, table, blocks, history, adjusted, alpha)
-    rows = result[len(claims) :]
-    k = len(now.grid.components)
+    n_claims, k = len(now.claims), len(now.grid.components)
+    rows = result[n_claims:]
     results = InterimResults(
         looks=looks,
         blocks=tuple(blocks),
         arms=tuple(look.arms for look in passed),
         finished=interim.finished,
         ended=ended,
-        claims=tuple(result[: len(claims)]),
+        claims=tuple(result[:n_claims]),
         shapley=tuple(tuple(rows[i : i + k]) for i in range(0, len(rows), k)) if k else (),
         level=table.level(blocks[-1], alpha) if blocks else nan,
     )
