@@ -24,7 +24,6 @@ from branchwise.analysis.statistics.sequential.searched import searched, searche
 
 _TABLE = "\ue000table "  # a placeholder for a table until its rows are written
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a spreadsheet knows a formula
-
 HASH = "_sha256"  # how a column's name ends that has the hash of what an arm left
 
 
@@ -233,7 +232,7 @@ def _formula(scale: ScaleResult) -> str:
 def _arm_rows(findings: Findings) -> pd.DataFrame:
     columns = ("sweep", "arm", "block", "seed", "kind", "cell", "status", "error", "value")
     arms = findings.run.arms
-    hashes = [column.name for column in findings.run.outline.columns if column.name.endswith(HASH)]
+    hashes = [str(name) for name in arms if str(name).endswith(HASH)]
     return arms[[c for c in (*columns, *hashes) if c in arms]]
 
 
