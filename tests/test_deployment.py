@@ -232,8 +232,8 @@ def test_rayjob_resumes(docker: Path, root: Path) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Begun:
-    """A run that start_or_resume.sh has begun, without a network where this machine allows cutting it off."""
+class StartedRun:
+    """A run that start_or_resume.sh has started, without a network where this machine allows cutting it off."""
 
     call: Callable[[], subprocess.CompletedProcess[str]]  # calls it once more
     first: subprocess.CompletedProcess[str]
@@ -242,8 +242,8 @@ class Begun:
 
 
 @pytest.fixture(scope="module")
-def begun(root: Path, surface_text: str, tmp_path_factory: pytest.TempPathFactory) -> Begun:
-    folder = tmp_path_factory.mktemp("begun")
+def started_run(root: Path, surface_text: str, tmp_path_factory: pytest.TempPathFactory) -> StartedRun:
+    folder = tmp_path_factory.mktemp("started")
     (folder / "space.yaml").write_text(surface_text.replace("blocks: 3", "blocks: 1") + "tracking: [mlflow, wandb]\n")
     environment = os.environ | {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
@@ -261,24 +261,24 @@ def begun(root: Path, surface_text: str, tmp_path_factory: pytest.TempPathFactor
     def call() -> subprocess.CompletedProcess[str]:
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=patience(200))
 
-    return Begun(call=call, first=call(), run=folder / "runs/again", isolated=isolated)
+    return StartedRun(call=call, first=call(), run=folder / "runs/again", isolated=isolated)
 
 
 @pytest.mark.slow(20)
-def test_sweep_without_any_network(begun: Begun) -> None:
-    assert begun.first.returncode == 0, begun.first.stdout + begun.first.stderr
-    assert "9 of 9 arms done" in begun.first.stdout
-    assert "logging failed" not in begun.first.stdout
-    assert len(list((begun.run / "tracking/wandb").iterdir())) == 9
-    if not begun.isolated:
+def test_sweep_without_any_network(started_run: StartedRun) -> None:
+    assert started_run.first.returncode == 0, started_run.first.stdout + started_run.first.stderr
+    assert "9 of 9 arms done" in started_run.first.stdout
+    assert "logging failed" not in started_run.first.stdout
+    assert len(list((started_run.run / "tracking/wandb").iterdir())) == 9
+    if not started_run.isolated:
         pytest.skip("cutting off the network takes root and unshare")
 
 
 @pytest.mark.slow(15)
-def test_start_or_resume_starts_then_resumes(begun: Begun) -> None:
-    assert begun.first.returncode == 0, begun.first.stdout + begun.first.stderr
-    (begun.run / "arms/full-b0.json").unlink()
-    second = begun.call()
+def test_start_or_resume_starts_then_resumes(started_run: StartedRun) -> None:
+    assert started_run.first.returncode == 0, started_run.first.stdout + started_run.first.stderr
+    (started_run.run / "arms/full-b0.json").unlink()
+    second = started_run.call()
     assert second.returncode == 0, second.stdout + second.stderr
     assert "8 have a result already, 1 to run" in second.stdout
     assert "9 of 9 arms done" in second.stdout

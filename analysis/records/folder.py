@@ -59,29 +59,30 @@ def load_run(folder: Path) -> Run:
     name = str(manifest.get("name") or space.get("name") or folder.name)
     arms = with_repeats(_arms(folder), manifest)
     outline = outline_of_plan(plan)
-    _complete(folder, arms, outline)
+    budgets = read_table(folder, BUDGETS_TABLE)
+    _complete(arms, outline, budgets)
     everything = AnalysisGroup(kinds=tuple(dict.fromkeys(kind for part in outline.parts for kind in part.kinds)))
     written = sha256(content)
     return Run(
         folder=folder, name=name, space=space, manifest=manifest, outline=outline, part=everything, arms=arms,
-        budgets=read_table(folder, BUDGETS_TABLE), modified=plan.get("space_sha256", written) != written,
+        budgets=budgets, modified=plan.get("space_sha256", written) != written,
     )  # fmt: skip
 
 
 def load_arms(folder: Path, outline: Outline) -> pd.DataFrame:
     """The rows of arms.parquet in a folder that holds arms of a planned run. Raises RunFolderError."""
     arms = _arms(folder)
-    _complete(folder, arms, outline)
+    _complete(arms, outline, read_table(folder, BUDGETS_TABLE))
     return arms
 
 
-def _complete(folder: Path, arms: pd.DataFrame, outline: Outline) -> None:
+def _complete(arms: pd.DataFrame, outline: Outline, budgets: pd.DataFrame) -> None:
     _name_by_components(arms, outline)
     for column in outline.columns:
         if column.shown:
             arms[column.name] = _numbers(arms, column.name)
     for outcome in outline.outcomes:
-        arms[outcome] = _outcome(folder, arms, outcome)
+        arms[outcome] = _outcome(arms, outcome, budgets)
 
 
 def _name_by_components(arms: pd.DataFrame, outline: Outline) -> None:
@@ -109,12 +110,11 @@ def _levels(column: pd.Series) -> pd.Series:
     return column if is_simple else column.map(level_of)
 
 
-def _outcome(folder: Path, arms: pd.DataFrame, outcome: str) -> Any:
+def _outcome(arms: pd.DataFrame, outcome: str, budgets: pd.DataFrame) -> Any:
     """A column as numbers; of an outcome at a budget, what the table of budgets has for each arm at its step."""
     column, step = column_and_step(outcome)
     if step is None:
         return _numbers(arms, column)
-    budgets = read_table(folder, BUDGETS_TABLE, ["arm", "step", column])
     if column not in budgets:
         return np.nan
     return arms["arm"].map(budgets[budgets["step"] == step].set_index("arm")[column])

@@ -307,12 +307,12 @@ def interim_of(run: Run, claims: Sequence[Claim]) -> Interim:
     """The run at each of its declared looks, as far as it is."""
     looks = run.outline.looks
     assert looks is not None
-    reached = (number for number in looks.blocks if number <= run.finished_blocks)
+    finished = run.finished_blocks
     return Interim(
         looks=looks,
-        reached=(_look(run, blocks, claims) for blocks in reached),
+        reached=(_look(run, blocks, claims) for blocks in looks.blocks if blocks <= finished),
         now=observations_of(run, claims),
-        finished=run.finished_blocks,
+        finished=finished,
     )
 
 
