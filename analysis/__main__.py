@@ -1,4 +1,4 @@
-"""`python -m analysis RUN [RUN ...] [--out DIR]`: rebuild each table, plot and the report; or analyse runs that other
+"""`python -m analysis RUN [RUN ...] [--out DIR]`: rebuild each table, plot and the report; or analyze runs that other
 programs made, `python -m analysis RUNS --components A,B --block SEED --value METRIC --direction maximize`."""
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def parser(program: str | None = None) -> argparse.ArgumentParser:
     """Return the parser of `branchwise analyze` and of `python -m analysis`."""
     parser = Parser(
         prog=program or "python -m analysis",
-        description="Rebuild the report of a run, compare several runs in one report, or analyse runs that were made "
+        description="Rebuild the report of a run, compare several runs in one report, or analyze runs that were made "
         "elsewhere. Needs neither Ray nor torch.",
     )
     parser.add_argument("run_folder", nargs="+", metavar="RUN", help="name of a run, or its folder; or external runs")
@@ -176,14 +176,14 @@ def _explored(folders: Sequence[Path], claims: Sequence[str]) -> list[Table]:
     from branchwise.analysis.records.damage import RunFolderError
     from branchwise.analysis.records.folder import load_run
     from branchwise.analysis.report.claims import exploratory_table
-    from branchwise.analysis.statistics.findings import analyse_run, explore_run
+    from branchwise.analysis.statistics.findings import analyze_run, explore_run
 
     try:
         runs = [load_run(folder) for folder in folders] if claims else []
         return [
             exploratory_table(findings, verdicts)
             for run in runs
-            for findings, verdicts in zip(analyse_run(run), explore_run(run, claims), strict=True)
+            for findings, verdicts in zip(analyze_run(run), explore_run(run, claims), strict=True)
         ]
     except ValueError as error:
         raise RunFolderError(f"--claim: {error}") from error
@@ -228,7 +228,7 @@ def _from_external(args: argparse.Namespace) -> Path:
 
     (source, *more) = args.run_folder
     if more:
-        raise RunFolderError(f"{more[0]}: external runs are analysed one table at a time")
+        raise RunFolderError(f"{more[0]}: external runs are analyzed one table at a time")
     if not args.value:
         raise RunFolderError(f"{source}: name the column of the result with --value")
     components = split_names(args.components)

@@ -16,7 +16,7 @@ from branchwise.analysis.report.exports.page import render_page
 from branchwise.analysis.report.figures import Plot, inline_svg, style, write
 from branchwise.analysis.report.text import Table
 from branchwise.analysis.statistics.comparisons.data_sets import Across, combine
-from branchwise.analysis.statistics.findings import Findings, analyse_run
+from branchwise.analysis.statistics.findings import Findings, analyze_run
 from branchwise.run_files.layout import staged_folder
 
 MARK = "across.json"  # a folder that holds it is such a report, and may be replaced by the next
@@ -42,7 +42,7 @@ def across(folders: Sequence[Path]) -> Across:
 
 def _data_sets(folder: Path) -> list[Findings]:
     """Those of a run; of another its first part, which is of a single data set."""
-    combined = analyse_run(load_run(folder))
+    combined = analyze_run(load_run(folder))
     return combined if combined[0].run.outline.across else combined[:1]
 
 

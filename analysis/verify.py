@@ -17,8 +17,8 @@ from branchwise.analysis.records.comparing import IncomparableError, check_compa
 from branchwise.analysis.records.damage import RunFolderError, path_in, read_bytes, read_json
 from branchwise.analysis.records.folder import find_run, load_run
 from branchwise.analysis.records.run import Run
-from branchwise.analysis.statistics.findings import Findings, analyse_run
-from branchwise.analysis.statistics.sequential.judging import InterimResults
+from branchwise.analysis.statistics.findings import Findings, analyze_run
+from branchwise.analysis.statistics.sequential.looks import LookResults
 from branchwise.command_io import JSON_HELP, ArgumentsError, Parser, print_document, refuser
 from branchwise.run_files import schemas
 from branchwise.run_files.layout import ARMS, REPORT, RESULTS
@@ -39,7 +39,7 @@ class Check:
 def checks(folder: Path) -> list[Check]:
     """All checks of a single run folder. Raises RunFolderError for a folder that is none or cannot be read."""
     run = load_run(folder)
-    analyses = analyse_run(run)
+    analyses = analyze_run(run)
     findings = analyses[0]
     of_data_sets = [item.run for item in analyses] if run.outline.across else [run]
     return [
@@ -74,7 +74,7 @@ def _space(run: Run) -> Check:
     return Check("space", not run.modified, f"space.yaml {message}")
 
 
-def _stopping(run: Run, of_data_sets: Sequence[Run], looks: InterimResults | None) -> Check:
+def _stopping(run: Run, of_data_sets: Sequence[Run], looks: LookResults | None) -> Check:
     """The run is complete: it has each arm of each block on each data set, no fewer and no more."""
     if looks and not looks.ended:
         return Check("stopping rule", False, f"not judged: {looks.progress}; no look has ended the run")
@@ -191,7 +191,7 @@ def verdicts(folder: Path, claims: Sequence[str]) -> list[Check]:
 
     Raises RunFolderError for a claim that the run does not declare.
     """
-    analyses = analyse_run(load_run(folder))
+    analyses = analyze_run(load_run(folder))
     findings = analyses[0]
     on_each = analyses if findings.run.data_set else [findings]
     by_claim = {verdict.claim.canonical: verdict for verdict in findings.verdicts}

@@ -1,4 +1,4 @@
-"""Do the 95% intervals cover 95% of the time? Simulated sweeps with known effects, analysed by the project's code.
+"""Do the 95% intervals cover 95% of the time? Simulated sweeps with known effects, analyzed by the project's code.
 
     .venv/bin/python benchmarks/coverage.py [--sweeps 1000] [--across]
 

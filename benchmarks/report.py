@@ -29,7 +29,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix="branchwise-report-") as scratch:
             run = Path(scratch) / "run"
             count = draw(run, arms // 2 ** len(COMPONENTS))
-            seconds, peak = analyse(run)
+            seconds, peak = analyze(run)
         share = max(seconds / LIMIT_SECONDS, peak / LIMIT_MB)
         rows.append((f"{count:,}", f"{seconds:.1f}", f"{peak:.0f}", f"{share:.2f}"))
     columns = ("arms", "seconds", "peak MB", "of the limit")
@@ -67,7 +67,7 @@ def draw(run: Path, blocks: int) -> int:
     return len(arms)
 
 
-def analyse(run: Path) -> tuple[float, float]:
+def analyze(run: Path) -> tuple[float, float]:
     """Seconds and peak MB of the complete command."""
     started, peak = time.perf_counter(), 0.0
     process = subprocess.Popen([sys.executable, "-m", "analysis", str(run)], cwd=ROOT, stdout=subprocess.DEVNULL)

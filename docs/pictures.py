@@ -33,10 +33,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     from branchwise.analysis.report.figures import dark, outlined
     from branchwise.analysis.report.plots.attribution import attribution_bars
     from branchwise.analysis.report.plots.board import verdict_board
-    from branchwise.analysis.statistics.findings import analyse
+    from branchwise.analysis.statistics.findings import analyze_part
 
     try:
-        findings = analyse(parts(load_run(args.run_folder.resolve()))[0])
+        findings = analyze_part(parts(load_run(args.run_folder.resolve()))[0])
     except RunFolderError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

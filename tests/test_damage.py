@@ -12,7 +12,7 @@ import pytest
 import run_sweep
 from rich.console import Console
 
-from branchwise.analysis.__main__ import main as analyse
+from branchwise.analysis.__main__ import main as analyze
 from branchwise.analysis.records.damage import RunFolderError
 from branchwise.analysis.records.folder import read_table
 from branchwise.analysis.verify import Check, checks
@@ -108,7 +108,7 @@ def test_damaged_table_is_rebuilt_by_resume(
     file = tables / f"{table}.parquet"
     complete = file.read_bytes()
     damage(file)
-    assert analyse([run.root, "--out", f"{run.root}-report"]) == 2
+    assert analyze([run.root, "--out", f"{run.root}-report"]) == 2
     output = capsys.readouterr()
     assert output.out == ""
     assert f"{table}.parquet is damaged" in output.err
@@ -162,7 +162,7 @@ def test_what_was_sealed_before_run_is_compared(
 ) -> None:
     def output_of(code: int) -> str:
         capsys.readouterr()
-        assert analyse([run.root]) == code
+        assert analyze([run.root]) == code
         output = capsys.readouterr()
         return output.out + output.err
 

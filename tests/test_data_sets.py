@@ -19,7 +19,7 @@ from branchwise.analysis.records.damage import RunFolderError
 from branchwise.analysis.records.folder import load_run
 from branchwise.analysis.report import REPORT_SCHEMA
 from branchwise.analysis.report.build import build_report
-from branchwise.analysis.statistics.findings import analyse_run
+from branchwise.analysis.statistics.findings import analyze_run
 from branchwise.analysis.verify import main as verify
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.planning.extending import Extension, plan_extended
@@ -161,7 +161,7 @@ def test_single_family_matches_manual_numbers(folder: Path) -> None:
         p_values += [stats.ttest_1samp(each, 0.0).pvalue for each in by_hand.values()]
         effects[name] = by_hand
     adjusted = np.reshape(holm(p_values), (3, 4))
-    analyses = analyse_run(load_run(folder))
+    analyses = analyze_run(load_run(folder))
     assert [findings.run.label for findings in analyses] == names
     for findings, expected in zip(analyses, adjusted, strict=True):
         by_hand = effects[findings.run.label]
@@ -219,7 +219,7 @@ def test_unfinished_data_set_prevents_verdicts(tmp_path: Path) -> None:
     storage = storage_at(tmp_path)
     space = space_of()
     folder = carry_out(space, storage, lose=["fashion-two-b4", "CIFAR-10-base-b0", "CIFAR-10-base-b1"])
-    analyses = analyse_run(load_run(folder))
+    analyses = analyze_run(load_run(folder))
     assert {verdict.status for findings in analyses for verdict in findings.verdicts} == {"not judged"}
     assert analyses[0].warnings[0].startswith("Not judged: 4 of 5 blocks on fashion, 3 of 5 blocks on CIFAR-10")
     assert "across" not in json.loads((build_report([folder]).folder / "ablation.json").read_text())
@@ -252,7 +252,7 @@ def test_values_of_data_sets_are_never_put_together(folder: Path, tmp_path: Path
         build_report([other])
     arms.assign(**{"across.dataset": "mnist"}).to_parquet(other / "arms.parquet")
     with pytest.raises(RunFolderError, match=r"across.dataset: 'mnist' must be one of digits, fashion, CIFAR-10"):
-        analyse_run(load_run(other))
+        analyze_run(load_run(other))
 
 
 def test_data_sets_are_sealed(folder: Path, tmp_path: Path) -> None:
@@ -264,8 +264,8 @@ def test_data_sets_are_sealed(folder: Path, tmp_path: Path) -> None:
     plan.pop("sha256")
     plan["across"]["levels"] = ["CIFAR-10", "digits", "fashion"]
     (other / "plan.json").write_text(json.dumps(plan))
-    assert not any(findings.claims_modified for findings in analyse_run(load_run(folder)))
-    assert all(findings.claims_modified for findings in analyse_run(load_run(other)))
+    assert not any(findings.claims_modified for findings in analyze_run(load_run(folder)))
+    assert all(findings.claims_modified for findings in analyze_run(load_run(other)))
 
 
 def test_arms_of_single_data_set_runs_are_reused(storage: Storage) -> None:

@@ -19,7 +19,7 @@ from branchwise.analysis.records.folder import load_run
 from branchwise.analysis.report import REPORT_SCHEMA
 from branchwise.analysis.report.build import build_report
 from branchwise.analysis.report.screening.tables import stages_table
-from branchwise.analysis.statistics.findings import Findings, analyse
+from branchwise.analysis.statistics.findings import Findings, analyze_part
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.planning.follow_up import follow_up_space
 from branchwise.orchestration.planning.plan import plan_new
@@ -72,7 +72,7 @@ def screened(storage: Storage) -> Path:
 
 @pytest.fixture(scope="module")
 def findings(screened: Path) -> Findings:
-    return analyse(load_run(screened))
+    return analyze_part(load_run(screened))
 
 
 def test_main_effects_are_those_of_numpy_and_scipy(findings: Findings) -> None:
@@ -230,11 +230,11 @@ def test_two_stages_in_report(storage: Storage, screened: Path) -> None:
     assert content["first_stage"]["seeds"] == [0, 1, 2, 3, 4]
     assert content["claims"][0]["verdict"] == "supported"
     assert content["screening"] is None
-    assert verdicts(analyse(load_run(folder)))["c1"] == "confirmed"
+    assert verdicts(analyze_part(load_run(folder)))["c1"] == "confirmed"
     mirrored = copy.deepcopy(load_run(folder))
     for effect in mirrored.space["design"]["follow_up_of"]["effects"].values():
         effect["value"] = -effect["value"]
-    opposite = verdicts(analyse(mirrored))
+    opposite = verdicts(analyze_part(mirrored))
     assert (opposite["c1"], opposite["c5"], opposite["c2"]) == ("reversed", "not shown", "not confirmed")
 
 
@@ -274,7 +274,7 @@ def test_follow_up_from_python_has_same_messages(tmp_path: Path) -> None:
 
 def test_claim_is_untested_with_four_blocks(tmp_path: Path) -> None:
     space = space_of("faults={diverge: [2]}", "design.claims=[c1.effect > 5%]")
-    findings = analyse(load_run(carry_out(space, storage_at(tmp_path))))
+    findings = analyze_part(load_run(carry_out(space, storage_at(tmp_path))))
     (claim,) = findings.verdicts
     assert claim.status == "not shown"
     assert "4 blocks rank" in claim.test.reason
@@ -289,10 +289,10 @@ def test_parts_of_surface_that_do_not_exist_are_refused() -> None:
 
 def test_failed_run_keeps_estimable_effects(tmp_path: Path) -> None:
     first = carry_out(space_of(), storage_at(tmp_path / "one"), lose=["full-b0"])
-    rows = analyse(load_run(first)).headline.rows
+    rows = analyze_part(load_run(first)).headline.rows
     assert all(row.effect.has_value for row in rows)
     missing = carry_out(space_of(), storage_at(tmp_path / "all"), lose=[f"full-b{b}" for b in range(5)])
-    findings = analyse(load_run(missing))
+    findings = analyze_part(load_run(missing))
     assert not any(row.effect.has_value for row in findings.headline.rows)
     assert any("Without a finished arm in full no main effect" in note for note in findings.notes)
     build_report([missing])
@@ -306,7 +306,7 @@ def test_single_factor_design_with_many_components(kind: str, tmp_path: Path) ->
     tree = {"name": "many", "trainable": "surface", "effects": {"x1": 0.2}, "design": design}
     (tmp_path / "space.yaml").write_text(yaml.safe_dump(tree))
     folder = carry_out(load_space(tmp_path / "space.yaml"), storage_at(tmp_path / "runs"))
-    findings = analyse(load_run(folder))
+    findings = analyze_part(load_run(folder))
     (first, *others) = findings.headline.rows
     assert first.tested == kind
     assert first.p_holm == pytest.approx(12 * first.effect.p)

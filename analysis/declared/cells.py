@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 FULL = "full"
 BASE = "base"
 TEACHER = "teacher"
+SCRATCH = "scratch"  # of a distillation: the baseline that learns without its teacher
 DEFAULTS = "own"  # of a search's confirmation: the space's settings
 
 

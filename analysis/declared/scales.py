@@ -61,7 +61,7 @@ def placed(outcome: Outcome, values: FloatArray, arms: Sequence[str]) -> tuple[O
     """The outcome on a scale that can take all the values, and a message on what was done for it.
 
     A few values on the boundary, such as an accuracy of 1 or a loss of 0, are moved half a step of the measurement
-    inside; otherwise the outcome is analysed on the identity scale.
+    inside; otherwise the outcome is analyzed on the identity scale.
     """
     if outcome.fits(values) or not len(values):
         return outcome, ""

@@ -27,7 +27,7 @@ class ImportOptions:
         direction: `minimize` or `maximize`.
         scale: None to choose by the values.
         range: The values that the result can have, such as (0, 100) for per cent; None for none declared.
-        experiment: The experiment or study whose runs are analysed, where a source holds multiple.
+        experiment: The experiment or study whose runs are analyzed, where a source holds multiple.
         reference: Of a component, the level that the others are compared with.
         full: Of a component, the level of the full method.
         claims: Claims to be tested, as exploratory ones.

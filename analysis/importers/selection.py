@@ -23,7 +23,7 @@ STEPS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Selected:
-    """The runs that are analysed: rows of results, and rows without a result.
+    """The runs that are analyzed: rows of results, and rows without a result.
 
     Attributes:
         rows: Of the source's table, in its order.

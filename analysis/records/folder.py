@@ -121,7 +121,7 @@ def _outcome(arms: pd.DataFrame, outcome: str, budgets: pd.DataFrame) -> Any:
 
 
 def parts(run: Run) -> list[Run]:
-    """The separately analysed parts: data sets, or the two parts of a tuned factorial; usually a single part.
+    """The separately analyzed parts: data sets, or the two parts of a tuned factorial; usually a single part.
 
     Raises RunFolderError for an arm of a data set that the run did not plan.
     """

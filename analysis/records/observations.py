@@ -68,7 +68,7 @@ class Look:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Interim:
+class RunAtLooks:
     """A run that declared looks, as far as it is.
 
     Attributes:

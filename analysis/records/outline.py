@@ -26,7 +26,7 @@ class PlannedCell:
 
 @dataclass(frozen=True, kw_only=True)
 class AnalysisGroup:
-    """Arms that are analysed together, by their kinds, and the question that they answer."""
+    """Arms that are analyzed together, by their kinds, and the question that they answer."""
 
     kinds: tuple[str, ...]
     name: str = ""

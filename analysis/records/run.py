@@ -21,7 +21,7 @@ from branchwise.analysis.declared.inference import Inference
 from branchwise.analysis.declared.outcomes import Better, Outcome, column_and_evaluation, column_and_step
 from branchwise.analysis.records.lineage import Lineage
 from branchwise.analysis.records.names import printable_tree
-from branchwise.analysis.records.observations import Interim, Look, Observations
+from branchwise.analysis.records.observations import Look, Observations, RunAtLooks
 from branchwise.analysis.records.outline import AnalysisGroup, Column, Outline
 
 RESULT_KINDS = ("cell", "confirm")  # arms of kind `search` chose settings; their values are never results
@@ -303,12 +303,12 @@ def observations_of(run: Run, claims: Sequence[Claim] = ()) -> Observations:
     )
 
 
-def interim_of(run: Run, claims: Sequence[Claim]) -> Interim:
+def run_at_looks(run: Run, claims: Sequence[Claim]) -> RunAtLooks:
     """The run at each of its declared looks, as far as it is."""
     looks = run.outline.looks
     assert looks is not None
     finished = run.finished_blocks
-    return Interim(
+    return RunAtLooks(
         looks=looks,
         reached=(_look(run, blocks, claims) for blocks in looks.blocks if blocks <= finished),
         now=observations_of(run, claims),

@@ -31,7 +31,7 @@ from branchwise.analysis.report.screening.plots import screening_plots
 from branchwise.analysis.report.search import search_plots, search_tables
 from branchwise.analysis.report.text import Table, number_style
 from branchwise.analysis.report.wording import for_print, with_titles
-from branchwise.analysis.statistics.findings import Findings, analyse_run
+from branchwise.analysis.statistics.findings import Findings, analyze_run
 from branchwise.analysis.statistics.measures.effects import under_each_measure
 from branchwise.run_files.layout import REPORT, staged_folder
 
@@ -57,7 +57,7 @@ class Summary:
 
 
 def build_report(run_folders: Sequence[Path], out: Path | None = None) -> Summary:
-    """Read the runs, analyse them and write the report atomically (built next to, then renamed).
+    """Read the runs, analyze them and write the report atomically (built next to, then renamed).
 
     `out` defaults to `<run folder>/report` and is required for multiple runs. Raises RunFolderError for a folder
     that is no run, or an `out` that holds something else than a report; IncomparableError when values were measured
@@ -131,7 +131,7 @@ def _contents(folders: Sequence[Path]) -> Contents:
     check_inference(runs)
     for together in [[part] for part in parts(crossed[0])] if crossed else [runs]:
         check_comparable(together)
-    analyses = [_with_unread(findings) for run in runs for findings in analyse_run(run)]
+    analyses = [_with_unread(findings) for run in runs for findings in analyze_run(run)]
     sections = [
         Section(
             findings=findings,

@@ -10,7 +10,7 @@ from branchwise.analysis.report.text import DASH, Table, p_text
 from branchwise.analysis.report.wording import effect_text, natural
 from branchwise.analysis.statistics.claims.testing import widened
 from branchwise.analysis.statistics.findings import Findings
-from branchwise.analysis.statistics.sequential.judging import Hypothesis
+from branchwise.analysis.statistics.sequential.looks import Hypothesis
 
 
 def looks_table(findings: Findings) -> Table:

@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from itertools import chain
 from json.encoder import encode_basestring
 from math import isfinite, isnan, nan
 from typing import Any
@@ -20,6 +21,7 @@ from branchwise.analysis.statistics.claims.verdicts import Verdict
 from branchwise.analysis.statistics.findings import Findings
 from branchwise.analysis.statistics.model import Estimate
 from branchwise.analysis.statistics.screening import ranks, ranks_only
+from branchwise.analysis.statistics.sequential.looks import LookResults
 from branchwise.analysis.statistics.sequential.searched import searched, searched_json
 
 _TABLE = "\ue000table "  # a placeholder for a table until its rows are written
@@ -135,7 +137,7 @@ def findings_json(findings: Findings) -> dict[str, Any]:
         ],
         "claims": [_claim(verdict, run.primary.name) for verdict in findings.verdicts],
         "claims_edited": findings.claims_modified,
-        "looks": asdict(findings.looks) if findings.looks else None,
+        "looks": _looks(findings.looks) if findings.looks else None,
         "extends": run.outline.extends,
         "search": searched_json(searched(run.arms, run.design), run.outline.better("value")),
         "screening": screening_json(findings),
@@ -148,6 +150,14 @@ def findings_json(findings: Findings) -> dict[str, Any]:
         "warnings": findings.warnings,
         "notes": findings.notes,
     }  # fmt: skip
+
+
+def _looks(looks: LookResults) -> dict[str, Any]:
+    """The looks as plain values; what a hypothesis tests is told by its name."""
+    values = asdict(looks)
+    for hypothesis in (*values["claims"], *chain.from_iterable(values["shapley"])):
+        del hypothesis["key"]
+    return values
 
 
 def _contrasts(scale: ScaleResult) -> dict[str, Any]:

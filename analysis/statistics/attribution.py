@@ -119,7 +119,7 @@ def _observed(
     return results, _Observed(y=series[0], magnitude=series[1], steps=series[2], resolution=text)
 
 
-def analyse_scale(
+def analyze_scale(
     results: pd.DataFrame,
     grid: Grid,
     outcome: Outcome,

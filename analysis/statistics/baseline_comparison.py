@@ -13,16 +13,16 @@ from math import log
 import numpy as np
 import pandas as pd
 
-from branchwise.analysis.declared.cells import FULL, TEACHER
+from branchwise.analysis.declared.cells import FULL, SCRATCH, TEACHER
 from branchwise.analysis.declared.outcomes import Outcome
 from branchwise.analysis.declared.scales import placed
 from branchwise.analysis.records.observations import Observations
 from branchwise.analysis.records.teachers import value_of_teacher
-from branchwise.analysis.statistics.attribution import ScaleResult, analyse_scale
+from branchwise.analysis.statistics.attribution import ScaleResult, analyze_scale
 from branchwise.analysis.statistics.claims.values import with_sampling
 from branchwise.analysis.statistics.model import Estimate, mean_estimate, t_estimate
 
-BASELINE, BEST, SCRATCH = "a baseline", "the best baseline", "scratch"
+BASELINE, BEST = "a baseline", "the best baseline"
 FAR = 3.0  # times the teacher's value, from which students are reported as far from it
 
 
@@ -46,13 +46,16 @@ class Budget:
 
 
 def standings(results: pd.DataFrame, baselines: Sequence[str], headline: ScaleResult) -> tuple[BaselineComparison, ...]:
-    """Full against the baselines, no distillation first, and against its teacher; those that have results."""
+    """Full against the baselines and against its teacher; those that have results.
+
+    Of students with a teacher, the baseline `scratch` is the one without distillation, and comes first.
+    """
     gains = {name: gain for name, gain in headline.gains.items() if name in baselines and gain.has_value}
     best = min(gains, key=lambda name: gains[name].value, default="")
     many = len(gains)
     chosen = f"{BEST}, picked from {many}" if many > 1 else "the baseline"
     roles = {name: chosen if name == best else BASELINE for name in gains}
-    if SCRATCH in roles:
+    if SCRATCH in roles and _has_teacher(results, headline):
         others = {name: role for name, role in roles.items() if name != SCRATCH}
         roles = {SCRATCH: f"no distillation, {chosen}" if best == SCRATCH and many > 1 else "no distillation"} | others
     if best:
@@ -62,6 +65,11 @@ def standings(results: pd.DataFrame, baselines: Sequence[str], headline: ScaleRe
     if teacher.has_value:
         comparisons.append(BaselineComparison(against=TEACHER, role="its teacher", estimate=teacher))
     return tuple(comparisons)
+
+
+def _has_teacher(results: pd.DataFrame, headline: ScaleResult) -> bool:
+    column = f"teacher_{headline.outcome.name}"
+    return column in results and bool(results[column].notna().any())
 
 
 def chosen_of(estimate: Estimate, many: int, alpha: float) -> Estimate:
@@ -115,7 +123,7 @@ def budgets(observed: Observations) -> tuple[Budget, ...]:
         steps = sorted(table["step"].unique())
         frames = [*(_at_step(results, table[table["step"] == step], outcome.name) for step in steps), results]
         attributions = [
-            analyse_scale(frame, observed.grid, _on_scale(frame, outcome), inference=observed.inference)
+            analyze_scale(frame, observed.grid, _on_scale(frame, outcome), inference=observed.inference)
             for frame in frames
             if _any(frame, outcome)
         ]

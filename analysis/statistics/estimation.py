@@ -14,7 +14,7 @@ from branchwise.analysis.declared.inference import DEFAULT, Inference
 from branchwise.analysis.declared.outcomes import Outcome, ScaleName
 from branchwise.analysis.declared.scales import Resolution, placed, resolution
 from branchwise.analysis.records.observations import Observations
-from branchwise.analysis.statistics.attribution import ScaleResult, analyse_scale, with_worst_values
+from branchwise.analysis.statistics.attribution import ScaleResult, analyze_scale, with_worst_values
 from branchwise.analysis.statistics.model import Estimate
 
 
@@ -80,7 +80,7 @@ def _attributed(evidence: Evidence, grid: Grid, outcomes: Sequence[Outcome]) -> 
     def attributed(scale: ScaleName | None) -> tuple[ScaleResult, ...]:
         steps = evidence.resolutions
         return tuple(
-            analyse_scale(evidence.results, grid, outcome, scale, steps.get(outcome.name), evidence.inference)
+            analyze_scale(evidence.results, grid, outcome, scale, steps.get(outcome.name), evidence.inference)
             for outcome in outcomes
         )
 
@@ -93,5 +93,5 @@ def effects_with_worst(observed: Observations, scale: ScaleResult) -> Mapping[st
     if failed.empty or not observed.grid.components or scale.fit.n < 1:
         return {}
     complete = with_worst_values(observed.results, failed, scale)
-    filled = analyse_scale(complete, observed.grid, scale.outcome, inference=observed.inference)
+    filled = analyze_scale(complete, observed.grid, scale.outcome, inference=observed.inference)
     return {row.component: row.effect for row in filled.rows}

@@ -11,7 +11,7 @@ from branchwise.analysis.declared.claim_grammar import parse_claim
 from branchwise.analysis.records import teachers
 from branchwise.analysis.records.folder import parts
 from branchwise.analysis.records.lineage import Decision, Lineage
-from branchwise.analysis.records.run import Run, claims_of, interim_of, observations_of
+from branchwise.analysis.records.run import Run, claims_of, observations_of, run_at_looks
 from branchwise.analysis.statistics.attribution import ComponentRow, ScaleResult
 from branchwise.analysis.statistics.baseline_comparison import (
     BaselineComparison,
@@ -21,7 +21,7 @@ from branchwise.analysis.statistics.baseline_comparison import (
     standings,
     too_short,
 )
-from branchwise.analysis.statistics.claims.settling import FamilyResult, judge_each, judge_family, settle_together
+from branchwise.analysis.statistics.claims.judging import FamilyResult, adjust_family, judge_each, judge_family
 from branchwise.analysis.statistics.claims.verdicts import Verdict, seeds_note
 from branchwise.analysis.statistics.diagnostics import notes
 from branchwise.analysis.statistics.diagnostics.agreement import Agreement, agreement, warnings
@@ -33,7 +33,7 @@ from branchwise.analysis.statistics.planning import more_repeats, plan_next
 from branchwise.analysis.statistics.power import Plan, Repeats
 from branchwise.analysis.statistics.sequential import extended, searched
 from branchwise.analysis.statistics.sequential.extended import exploratory, with_decisions
-from branchwise.analysis.statistics.sequential.judging import InterimResults, at_looks
+from branchwise.analysis.statistics.sequential.looks import LookResults, judge_at_looks
 from branchwise.analysis.statistics.table import CellRow, cell_rows
 
 
@@ -64,7 +64,7 @@ class Findings:
     repeats: Repeats | None
     cells: tuple[CellRow, ...]
     notes: tuple[str, ...]
-    looks: InterimResults | None = None
+    looks: LookResults | None = None
 
     @property
     def headline(self) -> ScaleResult:
@@ -75,34 +75,34 @@ class Findings:
         return self.raws[0]
 
 
-def analyse(run: Run) -> Findings:
-    """Analyse a part of a loaded run; `analyse_run` analyses all of them.
+def analyze_part(run: Run) -> Findings:
+    """Analyze a part of a loaded run; `analyze_run` analyzes all of them.
 
     Never raises for missing arms, cells or components: the notes list what is unknown.
     """
     declared = claims_of(run)
     if run.has_looks:
-        family, looks = at_looks(interim_of(run, declared.claims))
+        family, looks = judge_at_looks(run_at_looks(run, declared.claims))
         return _findings(run.up_to(looks.blocks[-1]) if looks.blocks else run, family, declared.unread, looks)
     (family,) = judge_family([observations_of(run, declared.claims)], run.lineage.tested_components)
     return _findings(run, family, declared.unread)
 
 
-def analyse_run(run: Run) -> list[Findings]:
-    """Analyse each part of a loaded run. Its data sets share a single family: of their claims and of their effects.
+def analyze_run(run: Run) -> list[Findings]:
+    """Analyze each part of a loaded run. Its data sets share a single family: of their claims and of their effects.
 
     Raises:
         RunFolderError: An arm is of a data set that the run did not plan.
     """
     of_parts = parts(run)
     if not run.outline.across:
-        return [analyse(part) for part in of_parts]
+        return [analyze_part(part) for part in of_parts]
     declared = [claims_of(part) for part in of_parts]
     together = judge_family([observations_of(part, of.claims) for part, of in zip(of_parts, declared, strict=True)])
     return [_findings(part, family, of.unread) for part, family, of in zip(of_parts, together, declared, strict=True)]
 
 
-def _findings(run: Run, family: FamilyResult, unread: Sequence[str], looks: InterimResults | None = None) -> Findings:
+def _findings(run: Run, family: FamilyResult, unread: Sequence[str], looks: LookResults | None = None) -> Findings:
     """The findings of a part of a run after the tests of its claims: diagnostics, and the plan of the next run."""
     lineage, observed = run.lineage, observations_of(run)
     family = with_decisions(lineage, family)
@@ -142,7 +142,7 @@ def _findings(run: Run, family: FamilyResult, unread: Sequence[str], looks: Inte
 
 
 def _notes_on_run(
-    run: Run, lineage: Lineage, claims_modified: bool, looks: InterimResults | None, pairing: Sequence[str]
+    run: Run, lineage: Lineage, claims_modified: bool, looks: LookResults | None, pairing: Sequence[str]
 ) -> list[str]:
     """Where the run is from, how it was stopped, and whether it is as it was declared."""
     manifest = run.manifest
@@ -180,7 +180,7 @@ def _notes_on_arms(run: Run, headline: ScaleResult) -> list[str]:
     ]
 
 
-def explore(run: Run, texts: Sequence[str]) -> tuple[Verdict, ...]:
+def explore_part(run: Run, texts: Sequence[str]) -> tuple[Verdict, ...]:
     """Test claims that were written after the run on a single part of it; see `explore_run`."""
     return _explored([run], texts)[0]
 
@@ -194,14 +194,14 @@ def explore_run(run: Run, texts: Sequence[str]) -> list[tuple[Verdict, ...]]:
         ValueError: A text is no claim that this run can test.
     """
     of_parts = parts(run)
-    return _explored(of_parts, texts) if run.outline.across else [explore(part, texts) for part in of_parts]
+    return _explored(of_parts, texts) if run.outline.across else [explore_part(part, texts) for part in of_parts]
 
 
 def _explored(of_parts: Sequence[Run], texts: Sequence[str]) -> list[tuple[Verdict, ...]]:
     claims = [[parse_claim(text, part.vocabulary) for text in texts] for part in of_parts]
     each = judge_each([observations_of(part, of_part) for part, of_part in zip(of_parts, claims, strict=True)])
-    tested = [(part.verdicts, [replace(scale, rows=()) for scale in part.outcomes]) for part in each]
-    return [exploratory(verdicts) for verdicts, _ in settle_together(tested, of_parts[0].unfinished)]
+    alone = [replace(part, outcomes=tuple(replace(scale, rows=()) for scale in part.outcomes)) for part in each]
+    return [exploratory(part.verdicts) for part in adjust_family(alone, of_parts[0].unfinished)]
 
 
 def decisions(findings: Findings) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The Python API: functions that run, load and analyse ablations, and the `Study` that they return.
+"""The Python API: functions that run, load and analyze ablations, and the `Study` that they return.
 
 Import the names from `branchwise`.
 """

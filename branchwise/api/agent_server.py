@@ -77,7 +77,7 @@ def analyze_table(
     block: str = "seed",
     claims: list[str] | None = None,
 ) -> dict[str, Any]:
-    """Analyse external runs, in a file of the root: effects with intervals, cells, claims (exploratory), notes.
+    """Analyze external runs, in a file of the root: effects with intervals, cells, claims (exploratory), notes.
 
     components: columns whose values are compared. value: column of the result. direction: maximize or minimize. block:
     column of the seed that cells share.

@@ -44,10 +44,10 @@ class Study:
     def _analyses(self) -> Sequence[Findings]:
         """The findings on each data set; of a run with searches, only those of the space's settings."""
         from branchwise.analysis.records.folder import load_run
-        from branchwise.analysis.statistics.findings import analyse_run
+        from branchwise.analysis.statistics.findings import analyze_run
 
         with input_errors():
-            analyses = analyse_run(load_run(self.folder))
+            analyses = analyze_run(load_run(self.folder))
         return analyses if analyses[0].run.data_set else analyses[:1]
 
     @property

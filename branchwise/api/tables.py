@@ -1,4 +1,4 @@
-"""Analysing runs of other programs, straight from their objects."""
+"""Analyzing runs of other programs, straight from their objects."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def analyze(
     alpha: float = 0.05,
     out: str | Path | None = None,
 ) -> Study:
-    """Analyse external runs, a row or object per run.
+    """Analyze external runs, a row or object per run.
 
     Args:
         runs: A pandas or polars DataFrame, a `ray.tune.ResultGrid`, an `optuna.Study`, a list of W&B runs

@@ -19,9 +19,9 @@ from branchwise.analysis.declared.factors import switches
 from branchwise.analysis.declared.inference import ALPHA
 from branchwise.analysis.declared.outcomes import VALUE
 from branchwise.analysis.records.folder import load_run
-from branchwise.analysis.statistics.attribution import analyse_scale, with_worst_values
+from branchwise.analysis.statistics.attribution import analyze_scale, with_worst_values
 from branchwise.analysis.statistics.diagnostics.agreement import agreement, warnings
-from branchwise.analysis.statistics.findings import analyse
+from branchwise.analysis.statistics.findings import analyze_part
 
 COMPONENTS = ("a", "b", "c")
 CELLS, GRID = factorial_cells(COMPONENTS), switches(COMPONENTS)
@@ -45,7 +45,7 @@ def simulate(
 @pytest.mark.filterwarnings("ignore:The design matrix is rank-deficient")
 def test_block_by_component_is_analysis_of_variance() -> None:
     frame = simulate(effect_sd=0.1).assign(y=lambda f: np.log(f["value"]))
-    rows = agreement(analyse_scale(frame, GRID, VALUE), frame)
+    rows = agreement(analyze_scale(frame, GRID, VALUE), frame)
     small = smf.ols("y ~ C(cell) + C(block)", frame).fit()
     unadjusted = []
     for i, row in enumerate(rows):
@@ -58,7 +58,7 @@ def test_block_by_component_is_analysis_of_variance() -> None:
 
 def test_spreads_are_residuals_of_each_half() -> None:
     frame = simulate(off_sd=0.3, on_sd=0.03).assign(y=lambda f: np.log(f["value"]))
-    row = agreement(analyse_scale(frame, GRID, VALUE), frame)[0]
+    row = agreement(analyze_scale(frame, GRID, VALUE), frame)[0]
     matches = [smf.ols("y ~ C(cell) + C(block)", frame[frame["a"] == on]).fit().mse_resid for on in (0, 1)]
     assert (row.off_sd**2, row.on_sd**2) == pytest.approx(matches)
     assert row.spread_p == pytest.approx(3 * 2 * stats.f.sf(matches[0] / matches[1], 12, 12))
@@ -69,7 +69,7 @@ def test_spreads_are_residuals_of_each_half() -> None:
 
 def test_only_disagreeing_seeds_are_reported() -> None:
     scattered = simulate(blocks=6, effect_sd=0.3)
-    rows = agreement(analyse_scale(scattered, GRID, VALUE), scattered)
+    rows = agreement(analyze_scale(scattered, GRID, VALUE), scattered)
     (texts,) = warnings(rows, ALPHA)
     assert "times the pooled one" in texts
     assert "its effect differs between blocks" in texts
@@ -77,14 +77,14 @@ def test_only_disagreeing_seeds_are_reported() -> None:
 
 def test_even_tables_rarely_warn() -> None:
     frames = [simulate(seed=seed) for seed in range(200)]
-    rows = [agreement(analyse_scale(frame, GRID, VALUE), frame) for frame in frames]
+    rows = [agreement(analyze_scale(frame, GRID, VALUE), frame) for frame in frames]
     assert np.mean([min(row.varies_p for row in each) <= 0.05 for each in rows]) < 0.09
     assert np.mean([min(row.spread_p for row in each) <= 0.05 for each in rows]) < 0.09
 
 
 @pytest.mark.parametrize("frame", [simulate(blocks=1), simulate()[lambda f: f["cell"] != "a"]])
 def test_tables_that_cannot_tell_give_no_numbers(frame: pd.DataFrame) -> None:
-    rows = agreement(analyse_scale(frame, GRID, VALUE), frame)
+    rows = agreement(analyze_scale(frame, GRID, VALUE), frame)
     assert all(math.isnan(row.varies) and math.isnan(row.spread_p) for row in rows)
     assert warnings(rows, ALPHA) == []
 
@@ -93,7 +93,7 @@ def test_failed_arm_gets_worst_residual() -> None:
     frame = simulate(seed=4)
     failed = frame.iloc[[7]]  # full in block 0
     stored = frame.drop(index=7)
-    scale = analyse_scale(stored, GRID, VALUE)
+    scale = analyze_scale(stored, GRID, VALUE)
     filled = with_worst_values(stored, failed, scale)
     ols = smf.ols("np.log(value) ~ C(cell) + C(block)", stored).fit()
     expected = ols.predict(failed).iloc[0] + ols.resid.max()
@@ -102,13 +102,13 @@ def test_failed_arm_gets_worst_residual() -> None:
 
 
 def test_findings_show_effects_with_worst_values(make_run: Callable[..., Path]) -> None:
-    findings = analyse(load_run(make_run(failed={"full-b0": "diverged"}, blocks=5)))
+    findings = analyze_part(load_run(make_run(failed={"full-b0": "diverged"}, blocks=5)))
     assert set(findings.with_worst) == {"uncond_branch", "anchor", "curriculum_transfer"}
     for row in findings.headline.rows:
         assert findings.with_worst[row.component].value < row.shapley.value  # full looks worse
-    assert analyse(load_run(make_run(name="whole", blocks=5))).with_worst == {}
+    assert analyze_part(load_run(make_run(name="whole", blocks=5))).with_worst == {}
 
 
 def test_cell_without_results_has_no_table(make_run: Callable[..., Path]) -> None:
-    findings = analyse(load_run(make_run(failed={f"full-b{b}": "diverged" for b in range(3)})))
+    findings = analyze_part(load_run(make_run(failed={f"full-b{b}": "diverged" for b in range(3)})))
     assert not any(estimate.has_value for estimate in findings.with_worst.values())

@@ -20,7 +20,7 @@ from branchwise.analysis.importers.options import ImportOptions
 from branchwise.analysis.importers.sources import read_runs
 from branchwise.analysis.records.damage import RunFolderError
 from branchwise.analysis.records.folder import load_run
-from branchwise.analysis.statistics.findings import analyse
+from branchwise.analysis.statistics.findings import analyze_part
 
 OPTIONS = ImportOptions(components=["ema", "aug"], block="seed", value="accuracy", direction="maximize")
 
@@ -39,7 +39,7 @@ def table(seeds: int = 6) -> pd.DataFrame:
 
 def findings(runs: Any, tmp_path: Path, **changes: Any) -> Any:
     requested = ImportOptions(**{**{name: getattr(OPTIONS, name) for name in OPTIONS.__dataclass_fields__}, **changes})
-    return analyse(load_run(run_from_table(runs, requested, tmp_path / "made")))
+    return analyze_part(load_run(run_from_table(runs, requested, tmp_path / "made")))
 
 
 def test_numbers_match_those_of_equal_sweep(root: Path, tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_numbers_match_those_of_equal_sweep(root: Path, tmp_path: Path) -> None:
     exported = arms.rename(columns=columns)[[*columns.values(), "seed", "value"]]
     exported.to_csv(tmp_path / "runs.csv", index=False)
     result = findings(tmp_path / "runs.csv", tmp_path, components=run.components, value="value", direction="minimize")
-    swept = analyse(run)
+    swept = analyze_part(run)
     assert result.run.components == swept.run.components
     for actual, reference in zip(result.headline.rows, swept.headline.rows, strict=True):
         for quantity in ("shapley", "main_effect", "leave_one_out", "add_one_in"):

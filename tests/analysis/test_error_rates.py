@@ -16,7 +16,7 @@ from branchwise.analysis.declared.factors import switches
 from branchwise.analysis.declared.inference import ALPHA, Inference
 from branchwise.analysis.declared.outcomes import VALUE, Outcome
 from branchwise.analysis.declared.scales import placed, resolution
-from branchwise.analysis.statistics.attribution import analyse_scale
+from branchwise.analysis.statistics.attribution import analyze_scale
 from branchwise.analysis.statistics.baseline_comparison import chosen_of
 from branchwise.analysis.statistics.claims.values import value_test
 from branchwise.analysis.statistics.model import contrast, fit_two_way, mean_estimate
@@ -45,7 +45,7 @@ def test_equal_coins_rarely_differ(images: int) -> None:
         values = frame["value"].to_numpy()
         grid = resolution(ACCURACY, values)
         outcome, _ = placed(ACCURACY, values, frame["arm"].tolist())
-        effect = analyse_scale(frame, GRID, outcome, None, grid).rows[0].shapley
+        effect = analyze_scale(frame, GRID, outcome, None, grid).rows[0].shapley
         assert effect.p != 0
         wrong += effect.p <= ALPHA
         coarse += "too coarse to test" in effect.reason

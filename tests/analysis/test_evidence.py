@@ -17,7 +17,7 @@ from branchwise.analysis.report.build import numbers_of
 from branchwise.analysis.report.claims import claims_table
 from branchwise.analysis.report.tables import attribution_table
 from branchwise.analysis.report.text import with_minus
-from branchwise.analysis.statistics.findings import analyse
+from branchwise.analysis.statistics.findings import analyze_part
 
 ROOT = Path(__file__).resolve().parents[2]
 STORED_RUNS = sorted((ROOT / "docs/evidence").rglob("*.run"))
@@ -30,7 +30,7 @@ def check(stored: Path) -> None:
     _same(committed, created, stored.name)
     visible_text = _visible_text(base.with_suffix(".html").read_text(encoding="utf-8"))
     for part in parts(load_run(stored)):
-        findings = analyse(part)
+        findings = analyze_part(part)
         for table in (claims_table([findings]), attribution_table([findings])):
             for row in table.rows:
                 for cell in row[1:]:

@@ -32,7 +32,7 @@ from branchwise.analysis.report.plots import evidence
 from branchwise.analysis.report.plots.axes import percent_ticks, span
 from branchwise.analysis.report.plots.palette import cell_colour, cell_title, in_order
 from branchwise.analysis.report.plots.samples import Grid, read_grid, sample_rows
-from branchwise.analysis.statistics.findings import analyse
+from branchwise.analysis.statistics.findings import analyze_part
 from branchwise.analysis.statistics.model import Estimate
 from branchwise.trainables.columns import Column
 
@@ -141,7 +141,7 @@ def test_effects_are_in_percent_and_interactions_have_intervals(full_run: Path) 
         texts = svg_texts(full_run / f"report/{name}.svg")
         assert sum(text.endswith("%") for text in texts) >= 3, texts
         assert any("lowers fd_digits64 by (log scale)" in text for text in texts)
-    findings = analyse(load_run(full_run))
+    findings = analyze_part(load_run(full_run))
     drawn = (full_run / "report/interactions.svg").read_text()
     # A line and a mark for each of 3 main effects and 4 interactions.
     assert len(findings.headline.interactions) == 4

@@ -15,8 +15,8 @@ from branchwise.analysis.declared.claim_grammar import parse_claim
 from branchwise.analysis.declared.claims import Vocabulary, seal
 from branchwise.analysis.declared.factors import switches
 from branchwise.analysis.declared.outcomes import VALUE, Outcome
-from branchwise.analysis.statistics.attribution import ComponentRow, analyse_scale
-from branchwise.analysis.statistics.claims.settling import settle
+from branchwise.analysis.statistics.attribution import ComponentRow, analyze_scale
+from branchwise.analysis.statistics.claims.judging import FamilyResult, adjust_family
 from branchwise.analysis.statistics.claims.verdicts import Verdict, judge
 from branchwise.analysis.statistics.estimation import Evidence
 from branchwise.analysis.statistics.model import holm
@@ -41,14 +41,18 @@ def results(
 
 
 def evidence(frame: pd.DataFrame, outcome: Outcome = VALUE) -> Evidence:
-    scales = [analyse_scale(frame, GRID, outcome, scale) for scale in (None, "identity")]
+    scales = [analyze_scale(frame, GRID, outcome, scale) for scale in (None, "identity")]
     return Evidence(outcomes=scales[:1], raws=scales[1:], results=frame)
 
 
 def verdicts(frame: pd.DataFrame, *texts: str) -> tuple[tuple[Verdict, ...], tuple[ComponentRow, ...]]:
     claims = [parse_claim(text, VOCABULARY) for text in texts]
-    verdicts_, (settled,) = settle(judge(claims, evidence(frame), GRID), evidence(frame).outcomes)
-    return verdicts_, settled.rows
+    estimates = evidence(frame)
+    tested = FamilyResult(
+        evidence=estimates, verdicts=judge(claims, estimates, GRID), outcomes=tuple(estimates.outcomes)
+    )
+    (family,) = adjust_family([tested])
+    return family.verdicts, family.outcomes[0].rows
 
 
 @pytest.mark.parametrize(
@@ -89,7 +93,7 @@ def test_share_and_its_interval_agree() -> None:
 
 def test_tost_is_larger_of_two_one_sided_tests() -> None:
     frame = results(sd=0.05)
-    log = analyse_scale(frame, GRID, VALUE)
+    log = analyze_scale(frame, GRID, VALUE)
     (verdict,), _ = verdicts(frame, "equivalent(b, 12%)")
     effect = log.rows[1].main_effect
     bound = math.log(1.12)
@@ -108,7 +112,7 @@ def test_values_against_teacher_are_t_over_blocks() -> None:
 
 def test_family_holds_shapley_values_and_claims() -> None:
     frame = results(sd=0.05)
-    log = analyse_scale(frame, GRID, VALUE)
+    log = analyze_scale(frame, GRID, VALUE)
     verdicts_, rows = verdicts(frame, "a.effect > 0.55", "full.value < base.value")
     family = [*(row.shapley.p for row in log.rows), *(v.test.p for v in verdicts_)]
     assert [*(row.p_holm for row in rows), *(v.test.p_holm for v in verdicts_)] == pytest.approx(holm(family))

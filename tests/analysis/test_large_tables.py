@@ -1,4 +1,4 @@
-"""Tables of many runs are read and analysed column by column, from all writers, with the numbers of pandas."""
+"""Tables of many runs are read and analyzed column by column, from all writers, with the numbers of pandas."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def runs_of(seeds: int) -> pd.DataFrame:
     return pd.DataFrame(frame | others)
 
 
-def analysed(frame: pd.DataFrame, folder: Path) -> tuple[dict[str, float], int]:
+def analyzed(frame: pd.DataFrame, folder: Path) -> tuple[dict[str, float], int]:
     """The mean of each cell, and how often Python called a function."""
     folder.mkdir()
     frame.to_csv(folder / "runs.csv", index=False)
@@ -52,9 +52,9 @@ def analysed(frame: pd.DataFrame, folder: Path) -> tuple[dict[str, float], int]:
 
 def test_no_function_is_called_for_each_column_of_run(tmp_path: Path) -> None:
     small, large = runs_of(250), runs_of(1250)
-    analysed(runs_of(2), tmp_path / "first")  # what is imported and compiled once
-    _, few = analysed(small, tmp_path / "small")
-    means, many = analysed(large, tmp_path / "large")
+    analyzed(runs_of(2), tmp_path / "first")  # what is imported and compiled once
+    _, few = analyzed(small, tmp_path / "small")
+    means, many = analyzed(large, tmp_path / "large")
     expected = large.groupby(["a", "b"])["accuracy"].mean().tolist()
     assert [means[cell] for cell in ("base", "b", "a", "full")] == pytest.approx(expected, abs=1e-13)
     assert (many - few) / (len(large) - len(small)) < 25

@@ -14,8 +14,8 @@ from branchwise.analysis.declared.claim_grammar import parse_claim
 from branchwise.analysis.declared.claims import Vocabulary
 from branchwise.analysis.declared.factors import Factor, Grid, cell_of, combinations, switches
 from branchwise.analysis.declared.outcomes import VALUE, Better, Outcome, ScaleName
-from branchwise.analysis.statistics.attribution import analyse_scale
-from branchwise.analysis.statistics.claims.settling import settle
+from branchwise.analysis.statistics.attribution import analyze_scale
+from branchwise.analysis.statistics.claims.judging import FamilyResult, adjust_family
 from branchwise.analysis.statistics.claims.verdicts import judge
 from branchwise.analysis.statistics.estimation import Evidence
 
@@ -55,7 +55,7 @@ def test_levels_match_two_way_anova() -> None:
     frame = simulate()
     frame["y"] = -np.log(frame["value"])
     ols = smf.ols("y ~ C(dose, Treatment('none')) + branch + C(block)", frame).fit()
-    rows = {row.level: row for row in analyse_scale(frame, GRID, VALUE).levels}
+    rows = {row.level: row for row in analyze_scale(frame, GRID, VALUE).levels}
     for level in ("low", "paper", "high"):
         name = f"C(dose, Treatment('none'))[T.{level}]"
         assert rows[level].estimate.value == pytest.approx(ols.params[name], abs=1e-9)
@@ -67,13 +67,13 @@ def test_trend_is_slope_of_line_through_doses() -> None:
     frame["y"] = -np.log(frame["value"])
     frame["x"] = frame["dose"].map(dict(zip(DOSE.levels, DOSE.doses, strict=True)))
     ols = smf.ols("y ~ x + branch + C(block)", frame).fit()
-    trend = next(row for row in analyse_scale(frame, GRID, VALUE).levels if row.level == "trend")
+    trend = next(row for row in analyze_scale(frame, GRID, VALUE).levels if row.level == "trend")
     assert trend.estimate.value == pytest.approx(0.3 * ols.params["x"], abs=1e-9)
     assert trend.estimate.low < 0.6 < trend.estimate.high
 
 
 def test_shapley_values_span_reference_to_full() -> None:
-    scale = analyse_scale(simulate(sd=0.001), GRID, VALUE)
+    scale = analyze_scale(simulate(sd=0.001), GRID, VALUE)
     expected = {row.component: row.shapley.value for row in scale.rows}
     assert expected == pytest.approx({"branch": 0.4, "dose": 0.3}, abs=0.01)
     assert scale.gains["base"].value == pytest.approx(sum(expected.values()), abs=1e-12)
@@ -86,7 +86,7 @@ def test_excluded_cells_leave_average_to_others() -> None:
     assert holes.effect("dose", "low") == GRID.effect("dose", "low")
     assert holes.effect("dose", "high") == {}  # only one combination of the others remains
     assert holes.trend("dose") == {}
-    rows = {row.level: row.estimate for row in analyse_scale(simulate(grid=holes), holes, VALUE).levels}
+    rows = {row.level: row.estimate for row in analyze_scale(simulate(grid=holes), holes, VALUE).levels}
     assert rows["low"].has_value
     assert "too few of the cells" in rows["high"].reason
 
@@ -94,11 +94,12 @@ def test_excluded_cells_leave_average_to_others() -> None:
 def verdict(text: str, frame: pd.DataFrame, outcomes: dict[str, str] | None = None) -> str:
     outcomes = outcomes or {"value": "log"}
     vocabulary = Vocabulary(grid=GRID, cells=[*GRID.names, "teacher"], outcomes=outcomes)
-    scales = [analyse_scale(frame, GRID, Outcome(name=name)) for name in outcomes]
-    raws = [analyse_scale(frame, GRID, Outcome(name=name), "identity") for name in outcomes]
+    scales = [analyze_scale(frame, GRID, Outcome(name=name)) for name in outcomes]
+    raws = [analyze_scale(frame, GRID, Outcome(name=name), "identity") for name in outcomes]
     evidence = Evidence(outcomes=scales, raws=raws, results=frame)
-    verdicts_, _ = settle(judge([parse_claim(text, vocabulary)], evidence, GRID), scales)
-    return verdicts_[0].status
+    verdicts = judge([parse_claim(text, vocabulary)], evidence, GRID)
+    (family,) = adjust_family([FamilyResult(evidence=evidence, verdicts=verdicts, outcomes=tuple(scales))])
+    return family.verdicts[0].status
 
 
 @pytest.mark.parametrize(

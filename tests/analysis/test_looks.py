@@ -15,7 +15,7 @@ from branchwise.analysis.declared.looks import Looks
 from branchwise.analysis.records.folder import load_run
 from branchwise.analysis.report.build import build_report
 from branchwise.analysis.report.headlines import answers
-from branchwise.analysis.statistics.findings import Findings, analyse, decisions
+from branchwise.analysis.statistics.findings import Findings, analyze_part, decisions
 from branchwise.analysis.statistics.sequential.boundaries import exact_levels
 from branchwise.analysis.verify import checks
 
@@ -33,7 +33,7 @@ def with_looks(folder: Path, looks: Looks = LOOKS, planned: int = 8) -> Path:
 
 
 def findings_of(folder: Path) -> Findings:
-    return analyse(load_run(with_looks(folder)))
+    return analyze_part(load_run(with_looks(folder)))
 
 
 def differences(folder: Path, blocks: int) -> np.ndarray:
@@ -111,7 +111,7 @@ def test_between_interims_last_result_counts(make_run: MakeRun) -> None:
     looks = Looks(blocks=(5, 10), spending="quadratic")
     effects, claims = {"anchor": 0.9, "other": 0.06}, ["anchor.shapley > 0", "other.shapley > 0"]
     folder = make_run(effects=effects, blocks=7, claims=claims, sd=0.08)
-    findings = analyse(load_run(with_looks(folder, looks, 10)))
+    findings = analyze_part(load_run(with_looks(folder, looks, 10)))
     assert findings.looks is not None
     assert (findings.looks.blocks, findings.looks.finished, findings.looks.ended) == ((5,), 7, "")
     assert [verdict.status for verdict in findings.verdicts] == ["supported", "not judged"]
@@ -131,7 +131,7 @@ def test_looks_are_sealed_with_claims(make_run: MakeRun) -> None:
     for looks, claims_modified in ((LOOKS, False), (Looks(blocks=(4, 8), spending="obrien_fleming"), True)):
         claims = seal(["1*shapley(anchor) > 0", looks.canonical])
         (folder / "manifest.json").write_text(json.dumps(manifest | {"claims_sha256": claims}))
-        assert analyse(load_run(folder)).claims_modified == claims_modified
+        assert analyze_part(load_run(folder)).claims_modified == claims_modified
 
 
 def test_report_names_looks_and_both_intervals(make_run: MakeRun) -> None:
@@ -156,7 +156,7 @@ def test_seeds_added_after_verdict_are_exploratory(make_run: MakeRun) -> None:
     for before, statuses in ((5, {"exploratory"}), (10, {"supported"})):
         extends = {"run": "first", "blocks": before, "components": [], "baselines": []}
         (folder / "plan.json").write_text(json.dumps(plan | {"extends": extends}))
-        findings = analyse(load_run(folder))
+        findings = analyze_part(load_run(folder))
         assert {verdict.status for verdict in findings.verdicts} == statuses
         lines = [note for note in findings.notes if "8.7% of null runs (5 blocks, then 10)" in note]
         assert bool(lines) == (before == 5)
@@ -168,12 +168,12 @@ def extended(folder: Path, before: Findings, blocks: int, **added: list[str]) ->
     plan.pop("sha256", None)
     extends = {"run": before.run.name, "blocks": blocks, "decided": decisions(before), **added}
     (folder / "plan.json").write_text(json.dumps(plan | {"extends": extends}))
-    return analyse(load_run(folder))
+    return analyze_part(load_run(folder))
 
 
 def test_growing_never_makes_p_less_strict(make_run: MakeRun) -> None:
     claims = [*CLAIMS, "other.shapley > 0.3", "other.share > 0.2"]
-    before = analyse(load_run(make_run("first", effects=TWO, blocks=5, sd=0.1, claims=claims)))
+    before = analyze_part(load_run(make_run("first", effects=TWO, blocks=5, sd=0.1, claims=claims)))
     was = {row.component: row.p_holm for row in before.headline.rows}
     assert was["anchor"] > before.headline.rows[0].effect.p
     after = extended(make_run("second", effects=TWO, blocks=5, sd=0.1), before, 5, baselines=["scratch"])
@@ -194,7 +194,7 @@ def test_growing_never_makes_p_less_strict(make_run: MakeRun) -> None:
 
 
 def test_effect_that_new_arms_change_has_no_p(make_run: MakeRun) -> None:
-    before = analyse(load_run(make_run("first", effects=TWO, blocks=5, sd=0.05)))
+    before = analyze_part(load_run(make_run("first", effects=TWO, blocks=5, sd=0.05)))
     folder = make_run("second", effects=TWO | {"more": 0.3}, blocks=5, sd=0.05, claims=["more.shapley > 0"])
     after = extended(folder, before, 5, components=["more"])
     p = {row.component: row.p_holm for row in after.headline.rows}
@@ -211,7 +211,7 @@ def test_report_names_arms_cut_by_limits(make_run: MakeRun) -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
     spent = {"hours": 0.5, "gpu_hours": 0.0, "cost": 0.0, "failures": 0}
     (folder / "manifest.json").write_text(json.dumps(manifest | {"spent": spent}))
-    assert "Limits: the run has taken 0.5 of 2 h." in analyse(load_run(folder)).notes
+    assert "Limits: the run has taken 0.5 of 2 h." in analyze_part(load_run(folder)).notes
     limit = "limits.failures: 3 arms failed, 3 are allowed"
     (folder / "manifest.json").write_text(json.dumps(manifest | {"spent": spent, "limit": limit}))
     note = f"Ended at a limit: {limit}. The run has taken 0.5 of 2 h."

@@ -17,7 +17,7 @@ from branchwise.analysis.records.measures import load_measures
 from branchwise.analysis.report.build import build_report
 from branchwise.analysis.report.measures.tables import best_table, evaluation_table, holds_table
 from branchwise.analysis.report.text import mean_sd
-from branchwise.analysis.statistics.findings import analyse
+from branchwise.analysis.statistics.findings import analyze_part
 from branchwise.analysis.statistics.measures.effects import Remeasured, under_each_measure
 
 SWEEP: dict[str, Any] = {"scale": {"low": 1.0, "high": 3.0}, "steps": 20, "space": None}
@@ -46,7 +46,7 @@ def add(folder: Path, name: str, change: Any, teacher: float = 2.0, is_sweep: bo
 
 
 def read(folder: Path) -> Remeasured:
-    findings = analyse(load_run(folder))
+    findings = analyze_part(load_run(folder))
     return under_each_measure(findings, load_measures(findings.run))
 
 

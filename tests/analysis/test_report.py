@@ -18,7 +18,7 @@ from branchwise.analysis.records.damage import RunFolderError
 from branchwise.analysis.records.folder import load_run
 from branchwise.analysis.report.build import build_report
 from branchwise.analysis.report.numbers import csv_rows
-from branchwise.analysis.statistics.findings import analyse
+from branchwise.analysis.statistics.findings import analyze_part
 
 CLAIMS = ["uncond_branch.share > 0.60", "equivalent(anchor, 10%)", "anchor.effect > 0.3"]
 PROMISED = ["shapley", "shapley_low", "shapley_high", "p_holm", "share", "share_low", "share_high", "leave_one_out",
@@ -201,7 +201,7 @@ def test_leave_one_out_design(make_run: Callable[..., Path]) -> None:
     assert float(row["leave_one_out_low"]) < 0.5 < float(row["leave_one_out_high"])
     assert row["shapley"] == ""
     assert "too few cells for Shapley values" in " ".join(summary.notes)
-    assert analyse(load_run(folder)).run.missing == tuple(
+    assert analyze_part(load_run(folder)).run.missing == tuple(
         f"{name}-b{block}" for block in range(3) for name in ("scratch", "composite")
     )
 
@@ -228,20 +228,20 @@ def test_values_that_have_no_log(make_run: Callable[..., Path]) -> None:
 
 def test_cells_named_in_another_order_are_same_cells(make_run: Callable[..., Path]) -> None:
     folder = make_run()
-    before = csv_rows(analyse(load_run(folder)))
+    before = csv_rows(analyze_part(load_run(folder)))
     arms = pd.read_parquet(folder / "arms.parquet")
     arms["cell"] = arms["cell"].map(lambda cell: "+".join(reversed(cell.split("+"))))
     arms.to_parquet(folder / "arms.parquet")
-    assert csv_rows(analyse(load_run(folder))) == before
+    assert csv_rows(analyze_part(load_run(folder))) == before
 
 
 def test_baseline_does_not_touch_components(make_run: Callable[..., Path]) -> None:
     folder = make_run()
-    before = csv_rows(analyse(load_run(folder)))
+    before = csv_rows(analyze_part(load_run(folder)))
     arms = pd.read_parquet(folder / "arms.parquet")
     arms.loc[arms["arm"] == "scratch-b0", "value"] = 9000.0
     arms.to_parquet(folder / "arms.parquet")
-    assert csv_rows(analyse(load_run(folder))) == before
+    assert csv_rows(analyze_part(load_run(folder))) == before
 
 
 def test_incomparable_values_are_refused(make_run: Callable[..., Path], tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from branchwise.analysis.report.build import build_report
 from branchwise.analysis.report.figures import style
 from branchwise.analysis.report.headlines import answers
 from branchwise.analysis.report.search import best_table, importance_table, importances, slices, unbeaten
-from branchwise.analysis.statistics.findings import analyse
+from branchwise.analysis.statistics.findings import analyze_part
 
 SPACE: dict[str, dict[str, Any]] = {
     "anchor_weight": {"log_uniform": [0.01, 1.0], "when": {}},
@@ -71,7 +71,7 @@ def test_search_result_is_confirmed_on_fresh_seeds(make_run: Callable[..., Path]
     assert (folder / "report/slices.svg").is_file()
     assert not (folder / "report/front.svg").exists()
     assert "2 searched arms were stopped at a rung" in " ".join(summary.notes)
-    assert analyse(load_run(folder)).headline.fit.n == 6, "searched arms are no results"
+    assert analyze_part(load_run(folder)).headline.fit.n == 6, "searched arms are no results"
 
 
 def test_search_without_improvement_is_reported(make_run: Callable[..., Path]) -> None:
@@ -125,7 +125,7 @@ def test_fixed_and_retuned_effects_are_compared(make_run: Callable[..., Path]) -
         kind="search", arm=tuned["arm"] + "-search", value=1.0, comparability_key='{"samples": 50}', block=0
     )
     pd.concat([arms, tuned, searched]).to_parquet(folder / "arms.parquet")
-    defaults, retuned = map(analyse, parts(load_run(folder)))
+    defaults, retuned = map(analyze_part, parts(load_run(folder)))
     assert defaults.headline.fit.n == retuned.headline.fit.n == 24
     assert defaults.headline.gains["base"].value - retuned.headline.gains["base"].value == pytest.approx(-math.log(0.8))
     assert not defaults.run.missing

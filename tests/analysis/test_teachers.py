@@ -14,7 +14,7 @@ from branchwise.analysis.records.folder import load_run
 from branchwise.analysis.records.teachers import value_of_teacher
 from branchwise.analysis.report.build import build_report
 from branchwise.analysis.report.claims import claims_table
-from branchwise.analysis.statistics.findings import analyse
+from branchwise.analysis.statistics.findings import analyze_part
 
 LONG = ("full", "uncond_branch+curriculum_transfer")  # cells that learn from the same teacher, all others from another
 
@@ -42,7 +42,7 @@ def test_claim_means_teacher_of_full_method(make_run: Callable[..., Path]) -> No
     folder = two_teachers(make_run, claims=["full.value - teacher.value > 15", "full.value - teacher.value < 15"])
     run = load_run(folder)
     full = run.results.loc[run.results["cell"] == "full", "value"].mean()
-    above, below = analyse(run).verdicts
+    above, below = analyze_part(run).verdicts
     assert above.test.estimate.value == pytest.approx(full - 24.0)
     assert (above.status, below.status) == ("supported", "refuted")
 
@@ -61,7 +61,7 @@ def test_comparison_needs_full_methods_teacher(make_run: Callable[..., Path]) ->
 
 
 def test_run_with_single_teacher_has_single_row(make_run: Callable[..., Path]) -> None:
-    findings = analyse(load_run(make_run()))
+    findings = analyze_part(load_run(make_run()))
     assert [row.mean for row in findings.cells if row.cell.startswith("teacher")] == [24.0]
     assert not any("teachers" in note for note in findings.notes)
 
@@ -77,7 +77,7 @@ def a_teacher_for_each_block(make_run: Callable[..., Path], values: Sequence[flo
 
 def test_teachers_of_blocks_form_single_row(make_run: Callable[..., Path]) -> None:
     values = [20.0, 22.0, 24.0, 26.0, 28.0]
-    findings = analyse(load_run(a_teacher_for_each_block(make_run, values)))
+    findings = analyze_part(load_run(a_teacher_for_each_block(make_run, values)))
     (row,) = [row for row in findings.cells if row.cell.startswith("teacher")]
     assert (row.cell, row.n, row.mean) == ("teacher", 5, 24.0)
     assert row.sd == pytest.approx(np.std(values, ddof=1))
@@ -91,13 +91,13 @@ def test_claim_compares_with_teacher_of_each_block(make_run: Callable[..., Path]
     run = load_run(folder)
     full = run.results[run.results["cell"] == "full"].set_index("block")["value"]
     logs = np.log(full / pd.Series(values))
-    (verdict,) = analyse(run).verdicts
+    (verdict,) = analyze_part(run).verdicts
     assert verdict.test.estimate.value == pytest.approx(np.exp(logs.mean()))
     assert verdict.test.estimate.se == pytest.approx(logs.std(ddof=1) / np.sqrt(5))
 
 
 def test_shared_teacher_is_reported(make_run: Callable[..., Path]) -> None:
-    notes = analyse(load_run(make_run(blocks=3))).notes
+    notes = analyze_part(load_run(make_run(blocks=3))).notes
     assert any("All blocks learned from one teacher" in note for note in notes)
 
 
@@ -109,5 +109,15 @@ def test_single_teacher_note_needs_single_teacher(make_run: Callable[..., Path])
     arms["teacher"] = [f"t{block}" for block in arms["block"]]
     arms["teacher_value"] = 24.0 + arms["block"]
     arms.to_parquet(each / "arms.parquet")
-    notes = [claims_table([analyse(load_run(folder))]).note for folder in (first, each)]
+    notes = [claims_table([analyze_part(load_run(folder))]).note for folder in (first, each)]
     assert ["One teacher is one teacher" in note for note in notes] == [True, False]
+
+
+def test_scratch_is_no_distillation_only_with_a_teacher(make_run: Callable[..., Path]) -> None:
+    folder = make_run()
+    assert analyze_part(load_run(folder)).standings[0].role.startswith("no distillation")
+    arms = pd.read_parquet(folder / "arms.parquet")
+    arms.assign(teacher=None, teacher_value=np.nan).to_parquet(folder / "arms.parquet")
+    roles = {item.against: item.role for item in analyze_part(load_run(folder)).standings}
+    assert sorted(roles) == ["composite", "scratch"]
+    assert set(roles.values()) == {"a baseline", "the best baseline, picked from 2"}

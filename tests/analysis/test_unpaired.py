@@ -22,7 +22,7 @@ from branchwise.analysis.importers.options import ImportOptions
 from branchwise.analysis.records.comparing import IncomparableError, check_inference
 from branchwise.analysis.records.damage import RunFolderError
 from branchwise.analysis.records.folder import load_run
-from branchwise.analysis.statistics.findings import Findings, analyse
+from branchwise.analysis.statistics.findings import Findings, analyze_part
 from branchwise.analysis.statistics.model import contrast, fit_two_way, ratio
 from branchwise.analysis.statistics.power import seeds_needed
 
@@ -49,7 +49,7 @@ def grid(seeds: int = 6) -> pd.DataFrame:
 
 
 def findings(runs: Any, tmp_path: Path, **changes: Any) -> Findings:
-    return analyse(load_run(run_from_table(runs, replace(OPTIONS, **changes), tmp_path / "made")))
+    return analyze_part(load_run(run_from_table(runs, replace(OPTIONS, **changes), tmp_path / "made")))
 
 
 @pytest.mark.parametrize("scale", ["identity", "log"])

@@ -12,7 +12,7 @@ import pytest
 from branchwise.analysis.declared.cells import factorial_cells
 from branchwise.analysis.declared.factors import switches
 from branchwise.analysis.declared.outcomes import VALUE
-from branchwise.analysis.statistics.attribution import analyse_scale
+from branchwise.analysis.statistics.attribution import analyze_scale
 from branchwise.analysis.statistics.diagnostics.variance import components_of_variance, flags
 
 COMPONENTS = ("a", "b")
@@ -41,7 +41,7 @@ def test_balanced_table_is_anova_of_textbook() -> None:
     residual = wide - wide.mean(0) - wide.mean(1, keepdims=True) + wide.mean()
     ms_residual = (residual**2).sum() / ((b - 1) * (c - 1))
     ms_block = c * ((wide.mean(1) - wide.mean()) ** 2).sum() / (b - 1)
-    result = components_of_variance(analyse_scale(frame, GRID, VALUE), frame)
+    result = components_of_variance(analyze_scale(frame, GRID, VALUE), frame)
     assert result.residual == pytest.approx(math.sqrt(ms_residual))
     assert result.block == pytest.approx(math.sqrt((ms_block - ms_residual) / c))
     assert result.intra_block == pytest.approx((ms_block - ms_residual) / (ms_block + (c - 1) * ms_residual))
@@ -51,7 +51,7 @@ def test_balanced_table_is_anova_of_textbook() -> None:
 def test_components_are_recovered_from_large_table(drop: int) -> None:
     frame = simulate(600, 0.05, 0.10, sampling_sd=0.06, seed=1)
     frame = frame.drop(index=np.random.default_rng(2).choice(len(frame), drop, replace=False).tolist())
-    result = components_of_variance(analyse_scale(frame, GRID, VALUE), frame)
+    result = components_of_variance(analyze_scale(frame, GRID, VALUE), frame)
     sampling = 0.06 / math.sqrt(3)
     assert result.sampling == pytest.approx(sampling, rel=0.05)
     assert result.residual == pytest.approx(math.hypot(0.05, sampling), rel=0.05)
@@ -61,12 +61,12 @@ def test_components_are_recovered_from_large_table(drop: int) -> None:
 
 def test_what_run_cannot_tell_is_nan() -> None:
     frame = simulate(1, 0.05, 0.1)
-    result = components_of_variance(analyse_scale(frame, GRID, VALUE), frame)
+    result = components_of_variance(analyze_scale(frame, GRID, VALUE), frame)
     assert all(map(math.isnan, (result.residual, result.block, result.sampling, result.training, result.intra_block)))
 
 
 def warnings_for(frame: pd.DataFrame, failed: Sequence[str] = ()) -> str:
-    scale = analyse_scale(frame, GRID, VALUE)
+    scale = analyze_scale(frame, GRID, VALUE)
     return " ".join(flags(scale, components_of_variance(scale, frame), failed))
 
 

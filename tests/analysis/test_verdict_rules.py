@@ -23,7 +23,7 @@ from branchwise.analysis.report.claims import claims_table
 from branchwise.analysis.report.headlines import answers
 from branchwise.analysis.report.tables import attribution_table
 from branchwise.analysis.report.terminal import show
-from branchwise.analysis.statistics.findings import Findings, analyse
+from branchwise.analysis.statistics.findings import Findings, analyze_part
 from branchwise.analysis.verify import checks
 from branchwise.analysis.verify import verdicts as required
 from branchwise.run_files.sealing import sealed_json
@@ -63,7 +63,7 @@ def write_run(folder: Path, values: Values, claims: Sequence[str] = (), **column
 
 
 def findings_of(folder: Path, values: Values, claims: Sequence[str] = (), **column: object) -> Findings:
-    return analyse(load_run(write_run(folder, values, claims, **column)))
+    return analyze_part(load_run(write_run(folder, values, claims, **column)))
 
 
 ACCURACIES = {
@@ -126,7 +126,7 @@ def test_claims_speak_unit_of_tables(tmp_path: Path, unit: float) -> None:
 
 def test_unfinished_plan_is_not_tested(make_run: Callable[..., Path]) -> None:
     drop = [f"{cell}-b{b}" for b in (3, 4) for cell in ("full", "anchor")]
-    findings = analyse(load_run(make_run(blocks=5, drop=drop, claims=["uncond_branch.shapley > 0"])))
+    findings = analyze_part(load_run(make_run(blocks=5, drop=drop, claims=["uncond_branch.shapley > 0"])))
     (verdict,) = findings.verdicts
     assert (verdict.status, verdict.reason) == ("not judged", "3 of 5 blocks")
     assert claims_table([findings]).rows[0][1] == "not judged: 3 of 5 blocks"
@@ -148,9 +148,11 @@ def test_unfinished_plan_is_not_tested(make_run: Callable[..., Path]) -> None:
     (stopping,) = [check for check in checks(folder) if check.name == "stopping rule"]
     assert (stopping.holds, stopping.message[:29]) == (False, "not judged: 3 of 5 blocks; 4 ")
     assert [item.message for item in required(folder, [])] == ["not judged: 3 of 5 blocks"]
-    complete = analyse(load_run(make_run("whole", blocks=5, claims=["uncond_branch.shapley > 0"])))
+    complete = analyze_part(load_run(make_run("whole", blocks=5, claims=["uncond_branch.shapley > 0"])))
     assert complete.verdicts[0].status == "supported"
-    harmful = analyse(load_run(make_run("harmful", effects={"a": 0.5, "b": -0.4}, blocks=5, drop=["full-b3", "a-b4"])))
+    harmful = analyze_part(
+        load_run(make_run("harmful", effects={"a": 0.5, "b": -0.4}, blocks=5, drop=["full-b3", "a-b4"]))
+    )
     better, worse = (text for text in answers(harmful) if "so far" in text)
     assert re.match(r"a: so far better by \d.*%.*; not judged: ", better)
     assert re.match(r"b: so far worse by \d[^-]*%; not judged: ", worse)
@@ -163,10 +165,10 @@ def test_failed_arms_count_against_claims(make_run: Callable[..., Path]) -> None
     folder = make_run(
         blocks=5, sd=0.3, effects={"uncond_branch": 0.5, "anchor": 0.1}, failed=failed, claims=claims, seed=3
     )
-    findings = analyse(load_run(folder))
+    findings = analyze_part(load_run(folder))
     for verdict in findings.verdicts:
         assert verdict.status != "supported" or verdict.test.p <= 0.05
-    stored = analyse(
+    stored = analyze_part(
         load_run(make_run("none_lost", blocks=5, sd=0.3, effects={"uncond_branch": 0.5, "anchor": 0.1}, seed=3))
     )
     assert len(stored.with_worst) == 0
@@ -188,7 +190,7 @@ def test_family_holds_what_design_can_estimate(make_run: Callable[..., Path]) ->
     """A leave-one-out run tests its leave-one-out effects, adjusted, without a share for Shapley values."""
     effects = {"uncond_branch": 0.5, "anchor": 0.02, "curriculum_transfer": 0.12}
     folder = make_run(blocks=5, kind="leave_one_out", effects=effects, claims=["full.value < scratch.value"])
-    findings = analyse(load_run(folder))
+    findings = analyze_part(load_run(folder))
     rows = findings.headline.rows
     assert {row.tested for row in rows} == {"leave_one_out"}
     p = [*(row.leave_one_out.p for row in rows), findings.verdicts[0].test.p]

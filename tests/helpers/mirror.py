@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from branchwise.analysis.records.folder import load_run
-from branchwise.analysis.statistics.findings import Findings, analyse
+from branchwise.analysis.statistics.findings import Findings, analyze_part
 from branchwise.run_files.sealing import sealed_json
 
 SWAPPED = {"lowers": "raises", "raises": "lowers", "lower": "higher", "higher": "lower"}
@@ -39,7 +39,7 @@ def declare(folder: Path, better: str) -> Path:
 
 def both(folder: Path) -> tuple[Findings, Findings]:
     other = declare(mirrored(folder), "higher")
-    down, up = (analyse(load_run(run)) for run in (declare(folder, "lower"), other))
+    down, up = (analyze_part(load_run(run)) for run in (declare(folder, "lower"), other))
     return down, replace(up, run=replace(up.run, name=down.run.name))
 
 

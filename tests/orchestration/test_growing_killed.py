@@ -13,7 +13,7 @@ from kills import differences, kill, resume, start
 from rich.console import Console
 
 from branchwise.analysis.records.folder import load_run
-from branchwise.analysis.statistics.findings import analyse
+from branchwise.analysis.statistics.findings import analyze_part
 from branchwise.orchestration.execution import sweep
 from branchwise.orchestration.execution.trials import job_of
 from branchwise.orchestration.planning.extending import Extension, plan_extended
@@ -80,7 +80,7 @@ def killed(plan: Plan, storage: Storage, at: tuple[int, ...]) -> Path:
 
 
 def verdicts(folder: Path) -> list[Any]:
-    findings = analyse(load_run(folder))
+    findings = analyze_part(load_run(folder))
     rows = [(row.component, row.effect, repr(row.p_holm)) for row in findings.headline.rows]
     lines = [(item.claim.text, item.status, item.reason, repr(item.test)) for item in findings.verdicts]
     return [*map(repr, rows), *lines, repr(findings.looks)]

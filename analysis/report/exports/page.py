@@ -46,7 +46,7 @@ def measure_tables(measured: Remeasured) -> list[Table]:
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """The report of an analysed part of its runs.
+    """The report of an analyzed part of its runs.
 
     Attributes:
         findings: Its results.
@@ -76,7 +76,7 @@ class Contents:
     """What a report is made of.
 
     Attributes:
-        sections: One for each analysed part of its runs.
+        sections: One for each analyzed part of its runs.
         across: Effects combined over data sets, where the parts allow it.
         across_notes: On these effects, or why there are none.
     """

@@ -42,7 +42,7 @@ class Verdict:
 
 
 def judge(claims: Sequence[Claim], evidence: Evidence, grid: Grid) -> tuple[Verdict, ...]:
-    """Test each claim separately; `settle`, which knows the entire family, sets the statuses.
+    """Test each claim separately; `judge_family`, which knows the entire family, sets the statuses.
 
     Args:
         claims: Those that were declared.

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from branchwise.analysis.records.measures import Measure, NamedEvaluation, named_evaluations
 from branchwise.analysis.records.run import Run
 from branchwise.analysis.statistics.attribution import ComponentRow, ScaleResult
-from branchwise.analysis.statistics.findings import Findings, analyse
+from branchwise.analysis.statistics.findings import Findings, analyze_part
 from branchwise.analysis.statistics.measures.curves import Axis, axes_of
 
 Conclusion = Literal["helps", "hurts", "not shown"]
@@ -84,8 +84,8 @@ def under_each_measure(findings: Findings, measures: Sequence[Measure]) -> Remea
         return Remeasured(run=run, effects=(), axes=())
     effects = [
         _effects(findings, "as in the sweep"),
-        *(_effects(analyse(item.run), item.name) for item in named),
-        *(_effects(analyse(entry.run), entry.label()) for entry in others),
+        *(_effects(analyze_part(item.run), item.name) for item in named),
+        *(_effects(analyze_part(entry.run), entry.label()) for entry in others),
     ]
     return Remeasured(run=run, named=named, effects=tuple(effects), axes=tuple(axes_of(run, measures)))
 

@@ -10,7 +10,7 @@ from typing import Any
 from branchwise.analysis.declared.inference import Inference
 from branchwise.analysis.records.lineage import Decision, Lineage
 from branchwise.analysis.statistics.attribution import ComponentRow
-from branchwise.analysis.statistics.claims.settling import FamilyResult
+from branchwise.analysis.statistics.claims.judging import FamilyResult
 from branchwise.analysis.statistics.claims.verdicts import Verdict
 from branchwise.analysis.statistics.sequential.boundaries import error_of
 

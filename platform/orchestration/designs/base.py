@@ -43,7 +43,7 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class AnalysisGroup:
-    """Arms that are analysed together, by their kinds; `question` is what this part answers."""
+    """Arms that are analyzed together, by their kinds; `question` is what this part answers."""
 
     kinds: tuple[Kind, ...]
     name: str = ""
@@ -174,7 +174,7 @@ class Design(Strict, ABC):
 
     @abstractmethod
     def parts(self) -> tuple[AnalysisGroup, ...]:
-        """The groups that are analysed separately."""
+        """The groups that are analyzed separately."""
 
     @abstractmethod
     def describe(self, at_a_time: int) -> Iterator[tuple[str, str]]:

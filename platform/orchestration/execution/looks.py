@@ -15,13 +15,13 @@ from branchwise.trainables.runtime.run_folder import RunFolder
 from branchwise.trainables.runtime.storage import storage_at
 
 if TYPE_CHECKING:  # it imports pandas
-    from branchwise.analysis.statistics.sequential.judging import InterimResults
+    from branchwise.analysis.statistics.sequential.looks import LookResults
 
 
-def results_at(plan: Plan, blocks: int) -> InterimResults:
+def results_at(plan: Plan, blocks: int) -> LookResults:
     """Judge the run by the records of its first blocks, as the report will."""
     from branchwise.analysis.records.folder import load_run
-    from branchwise.analysis.statistics.findings import analyse
+    from branchwise.analysis.statistics.findings import analyze_part
 
     arms = [arm for arm in plan.arms if arm.block < blocks]
     result = records(plan.run)
@@ -33,12 +33,12 @@ def results_at(plan: Plan, blocks: int) -> InterimResults:
         copy.write_plan(plan.run.read_plan())
         copy.write_manifest(plan.run.read_manifest())
         copy.write_tables(tables_of(rows, plan.run.name, plan.space, teachers))
-        results = analyse(load_run(scratch / plan.run.name)).looks
+        results = analyze_part(load_run(scratch / plan.run.name)).looks
     assert results is not None  # it is called only for runs with looks
     return results
 
 
-def facts(results: InterimResults) -> dict[str, Any]:
+def facts(results: LookResults) -> dict[str, Any]:
     """The manifest entries of the looks so far; `stopped_after` where a look has stopped the run."""
     looks = [
         {
@@ -52,7 +52,7 @@ def facts(results: InterimResults) -> dict[str, Any]:
     return {"looks": looks, **stop_entry}
 
 
-def print_interim(results: InterimResults, console: Console) -> None:
+def print_interim(results: LookResults, console: Console) -> None:
     """What the last look decided, and whether the sweep continues."""
     blocks, max_blocks = results.blocks[-1], results.looks.max
     hypotheses = results.hypotheses

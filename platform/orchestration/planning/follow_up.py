@@ -65,12 +65,12 @@ def follow_up_space(
 def _findings(run: RunFolder) -> Findings:
     from branchwise.analysis.records.damage import RunFolderError
     from branchwise.analysis.records.folder import load_run, parts
-    from branchwise.analysis.statistics.findings import analyse
+    from branchwise.analysis.statistics.findings import analyze_part
 
     try:
         with scratch_folder() as scratch:
             run.copy_for_report(scratch / run.name)
-            return analyse(parts(load_run(scratch / run.name))[0])
+            return analyze_part(parts(load_run(scratch / run.name))[0])
     except RunFolderError as error:
         raise UserError(str(error)) from error
 

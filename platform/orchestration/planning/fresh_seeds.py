@@ -52,7 +52,7 @@ def _seeds(run: RunFolder, settings: Mapping[str, Any]) -> Iterator[int]:
         tree = read_tree(run.space_path(), run.read_space())
         plan = run.read_plan()
     except (DamagedError, KeyError, OSError, UserError):
-        return  # it cannot be read, and so it cannot be analysed
+        return  # it cannot be read, and so it cannot be analyzed
     design = tree.get("design") or {}
     if _settings(tree) != settings or not isinstance(design, Mapping):
         return

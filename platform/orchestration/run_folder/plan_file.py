@@ -63,7 +63,7 @@ def started_run(storage: Storage, name: str, option: str) -> RunFolder:
 def write_plan(
     run: RunFolder, space: Space, cohorts: Sequence[Cohort], extends: Mapping[str, Any] | None = None
 ) -> None:
-    """Writes what is needed to resume and to analyse: the resolved space, its cells and columns, who trains with whom
+    """Writes what is needed to resume and to analyze: the resolved space, its cells and columns, who trains with whom
     and on which teacher; and which run it extends."""
     content = space.resolved().encode()
     run.write_space(content)

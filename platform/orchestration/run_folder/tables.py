@@ -163,17 +163,17 @@ def verdicts_of(run: RunFolder) -> list[dict[str, Any]]:
     """Return what a finished run has decided, as the plan of a run that grows out of it keeps it.
 
     Raises:
-        UserError: The run cannot be analysed.
+        UserError: The run cannot be analyzed.
     """
     from branchwise.analysis.records.damage import RunFolderError
     from branchwise.analysis.records.folder import load_run
-    from branchwise.analysis.statistics.findings import analyse, decisions
+    from branchwise.analysis.statistics.findings import analyze_part, decisions
 
     try:
         if run.files.local is not None:
-            return decisions(analyse(load_run(run.files.local)))
+            return decisions(analyze_part(load_run(run.files.local)))
         with scratch_folder() as scratch:
             run.copy_for_report(scratch / run.name)
-            return decisions(analyse(load_run(scratch / run.name)))
+            return decisions(analyze_part(load_run(scratch / run.name)))
     except RunFolderError as error:
         raise UserError(str(error)) from error

@@ -15,23 +15,26 @@ from branchwise.analysis.statistics.claims.verdicts import Status, Verdict, judg
 from branchwise.analysis.statistics.estimation import Evidence, estimate
 from branchwise.analysis.statistics.power import seeds_needed
 
-TestedPart = tuple[Sequence[Verdict], Sequence[ScaleResult]]
-Settled = tuple[tuple[Verdict, ...], tuple[ScaleResult, ...]]
-
 
 @dataclass(frozen=True, kw_only=True)
 class FamilyResult:
-    """Tested hypotheses and their results.
+    """The tested hypotheses of a data set and their results.
 
     Attributes:
         evidence: What the claims were tested by.
         verdicts: A verdict for each claim.
-        outcomes: The attribution of each outcome, with p-values adjusted over the family.
+        outcomes: The attribution of each outcome, the primary first, with p-values adjusted over the family.
     """
 
     evidence: Evidence
     verdicts: tuple[Verdict, ...]
     outcomes: tuple[ScaleResult, ...]
+
+    def keys(self) -> list[Hashable]:
+        """What each hypothesis tests, of the claims and then of the rows by outcome: equal where it is the same."""
+        primary = self.outcomes[0].outcome.name
+        rows = [_effect(scale, row) for scale in self.outcomes for row in scale.rows]
+        return [*(_hypothesis(verdict, primary) for verdict in self.verdicts), *rows]
 
 
 def judge_each(parts: Sequence[Observations]) -> list[FamilyResult]:
@@ -51,62 +54,44 @@ def judge_family(parts: Sequence[Observations], already_tested: Collection[str] 
         parts: The arms on each data set, with the claims on them.
         already_tested: Components that another run has tested: they are not in this family.
     """
-    each = judge_each(parts)
-    tested = [(result.verdicts, result.outcomes) for result in each]
-    adjusted_parts = settle_together(tested, parts[0].unfinished, already_tested)
-    return [
-        replace(result, verdicts=verdicts, outcomes=outcomes)
-        for result, (verdicts, outcomes) in zip(each, adjusted_parts, strict=True)
-    ]
+    return adjust_family(judge_each(parts), parts[0].unfinished, already_tested)
 
 
-def settle(
-    verdicts: Sequence[Verdict],
-    outcomes: Sequence[ScaleResult],
-    unfinished: str = "",
-    already_tested: Collection[str] = (),
-) -> tuple[tuple[Verdict, ...], tuple[ScaleResult, ...]]:
+def adjust_family(
+    parts: Sequence[FamilyResult], unfinished: str = "", already_tested: Collection[str] = ()
+) -> list[FamilyResult]:
     """Adjust for the size of the family: verdicts with statuses, outcomes with adjusted p-values.
 
-    The claims and the tested effects of the components on the primary outcome share alpha as Holm has it. The effects
-    of a component on the other outcomes follow its effect on the primary, and are tested with the remaining share.
-    Effects that the design cannot estimate take no share. Two-sided tests, so a claim is refuted at the same level at
-    which it would be supported. Claims that test the same thing, or the very contrast of a tested effect against zero,
-    share a place.
+    The claims and the tested effects of the components on the primary outcome, over all data sets, share alpha as Holm
+    has it. The effects of a component on the other outcomes follow its effect on the primary, and are tested with the
+    remaining share. Effects that the design cannot estimate take no share. Two-sided tests, so a claim is refuted at
+    the same level at which it would be supported. Claims that test the same thing, or the very contrast of a tested
+    effect against zero, share a place.
 
     Args:
-        verdicts: From `judge`.
-        outcomes: The attribution of each outcome, the primary first.
+        parts: The tests of each data set, from `judge_each`.
         unfinished: How far an unfinished plan is, such as "4 of 10 blocks": then no hypothesis is tested.
         already_tested: Components that another run has tested: they are not in this family.
     """
-    return settle_together([(verdicts, outcomes)], unfinished, already_tested)[0]
-
-
-def settle_together(
-    parts: Sequence[TestedPart], unfinished: str = "", already_tested: Collection[str] = ()
-) -> list[Settled]:
-    """Adjust over multiple data sets at once: as `settle`, with all hypotheses in a single family."""
     if unfinished:
-        return [_not_judged(verdicts, outcomes, unfinished) for verdicts, outcomes in parts]
-    families = [_Family.of(number, *part, already_tested) for number, part in enumerate(parts)]
-    first = [key for family in families for key in family.first]
-    followers = {key: of for family in families for key, of in family.followers.items()}
-    p_values = {key: p for family in families for key, p in family.p_values.items()}
+        return [_not_judged(part, unfinished) for part in parts]
+    hypotheses = [_Hypotheses.of(number, part, already_tested) for number, part in enumerate(parts)]
+    first = [key for of_part in hypotheses for key in of_part.first]
+    followers = {key: of for of_part in hypotheses for key, of in of_part.followers.items()}
+    p_values = {key: p for of_part in hypotheses for key, p in of_part.p_values.items()}
     p_holm = adjusted(p_values, *gatekeeping(first, followers)) if first else {}
-    return [
-        family.settled(verdicts, outcomes, p_holm, len(first))
-        for family, (verdicts, outcomes) in zip(families, parts, strict=True)
-    ]
+    return [of_part.with_adjusted(part, p_holm, len(first)) for of_part, part in zip(hypotheses, parts, strict=True)]
 
 
-def _not_judged(verdicts: Sequence[Verdict], outcomes: Sequence[ScaleResult], unfinished: str) -> Settled:
-    waiting = tuple(replace(v, status="not judged", reason=unfinished) for v in verdicts)
-    return waiting, tuple(replace(s, rows=tuple(replace(r, p_holm=nan) for r in s.rows)) for s in outcomes)
+def _not_judged(part: FamilyResult, unfinished: str) -> FamilyResult:
+    verdicts = tuple(replace(verdict, status="not judged", reason=unfinished) for verdict in part.verdicts)
+    untested = (tuple(replace(row, p_holm=nan) for row in scale.rows) for scale in part.outcomes)
+    outcomes = tuple(replace(scale, rows=rows) for scale, rows in zip(part.outcomes, untested, strict=True))
+    return replace(part, verdicts=verdicts, outcomes=outcomes)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Family:
+class _Hypotheses:
     """The hypotheses of a single data set: of its rows by outcome, of its claims, and the p-value of each."""
 
     rows: Sequence[Sequence[Hashable | None]]
@@ -116,12 +101,11 @@ class _Family:
     p_values: Mapping[Hashable, float]
 
     @classmethod
-    def of(
-        cls, number: int, verdicts: Sequence[Verdict], outcomes: Sequence[ScaleResult], already_tested: Collection[str]
-    ) -> _Family:
+    def of(cls, number: int, part: FamilyResult, already_tested: Collection[str]) -> _Hypotheses:
         """`number` distinguishes the hypotheses of the data sets."""
+        outcomes = part.outcomes
         rows = [[_row_key(number, scale, row, already_tested) for row in scale.rows] for scale in outcomes]
-        claims = [(number, _hypothesis(verdict, outcomes[0].outcome.name)) for verdict in verdicts]
+        claims = [(number, _hypothesis(verdict, outcomes[0].outcome.name)) for verdict in part.verdicts]
         tested = [key for key in rows[0] if key is not None] if rows else []
         first = list(dict.fromkeys((*tested, *claims)))
         followers = {
@@ -132,40 +116,36 @@ class _Family:
         p_values: dict[Hashable, float] = {}
         for scale, of in zip(outcomes, rows, strict=True):
             p_values |= {key: row.effect.p for row, key in zip(scale.rows, of, strict=True) if key is not None}
-        for key, verdict in zip(claims, verdicts, strict=True):
+        for key, verdict in zip(claims, part.verdicts, strict=True):
             p_values[key] = max(p_values.get(key, verdict.test.p), verdict.test.p)
         return cls(rows=rows, claims=claims, first=first, followers=followers, p_values=p_values)
 
-    def settled(
-        self,
-        verdicts: Sequence[Verdict],
-        outcomes: Sequence[ScaleResult],
-        p_holm: Mapping[Hashable, float],
-        size: int,
-    ) -> Settled:
+    def with_adjusted(self, part: FamilyResult, p_holm: Mapping[Hashable, float], size: int) -> FamilyResult:
         """The results with adjusted p-values; `size` hypotheses share alpha."""
-        alpha = outcomes[0].fit.inference.alpha if outcomes else DEFAULT.alpha
-        settled = tuple(
-            _settled(verdict, p_holm[key], alpha, size) for key, verdict in zip(self.claims, verdicts, strict=True)
+        alpha = part.outcomes[0].fit.inference.alpha if part.outcomes else DEFAULT.alpha
+        verdicts = tuple(
+            _with_status(verdict, p_holm[key], alpha, size)
+            for key, verdict in zip(self.claims, part.verdicts, strict=True)
         )
-        return settled, tuple(
+        outcomes = tuple(
             replace(scale, rows=_adjusted_rows(scale.rows, of, p_holm))
-            for scale, of in zip(outcomes, self.rows, strict=True)
+            for scale, of in zip(part.outcomes, self.rows, strict=True)
         )
+        return replace(part, verdicts=verdicts, outcomes=outcomes)
 
 
-def _settled(v: Verdict, p_holm: float, alpha: float, size: int) -> Verdict:
-    test = replace(v.test, p_holm=nan if isnan(v.test.p) else p_holm)
+def _with_status(verdict: Verdict, p_holm: float, alpha: float, size: int) -> Verdict:
+    claim, test = verdict.claim, replace(verdict.test, p_holm=nan if isnan(verdict.test.p) else p_holm)
     status = _status(test, alpha)
-    waits = status == "not shown" and v.runs > 1 and not (v.claim.one_sided and not test.favours)
-    seeds = seeds_needed(test.p, test.estimate.df, v.runs, alpha / size, v.claim.one_sided) if waits else None
-    return replace(v, test=test, status=status, seeds=seeds)
+    waits = status == "not shown" and verdict.runs > 1 and not (claim.one_sided and not test.favours)
+    seeds = seeds_needed(test.p, test.estimate.df, verdict.runs, alpha / size, claim.one_sided) if waits else None
+    return replace(verdict, test=test, status=status, seeds=seeds)
 
 
 def _row_key(number: int, scale: ScaleResult, row: ComponentRow, already_tested: Collection[str]) -> Hashable | None:
     if not row.tested or row.component in already_tested:
         return None
-    return number, _key(scale.outcome.name, row.tested_weights, 0.0)
+    return number, _effect(scale, row)
 
 
 def _adjusted_rows(
@@ -186,11 +166,17 @@ def _status(test: Test, alpha: float) -> Status:
 def _hypothesis(verdict: Verdict, primary: str) -> Hashable:
     claim = verdict.claim
     if claim.scale == "effect" and claim.relation != "equivalent" and not claim.one_sided:
-        return _key(claim.outcome or primary, verdict.weights, claim.bound)
+        return _equation(claim.outcome or primary, verdict.weights, claim.bound)
     return claim.hypothesis
 
 
-def _key(outcome: str, weights: Mapping[str, float], bound: float) -> Hashable:
+def _effect(scale: ScaleResult, row: ComponentRow) -> Hashable:
+    """A tested effect against zero; one that the design cannot estimate is told apart by its component."""
+    outcome = scale.outcome.name
+    return _equation(outcome, row.tested_weights, 0.0) if row.tested else (outcome, row.component)
+
+
+def _equation(outcome: str, weights: Mapping[str, float], bound: float) -> Hashable:
     """The tested equation, whichever multiple of it was written."""
     ordered = sorted(weights.items())
     unit = ordered[0][1] if ordered else 1.0
