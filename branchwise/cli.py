@@ -107,7 +107,7 @@ def main(arguments: list[str] | None = None) -> int:
     name, rest = (given[0], given[1:]) if given else ("--help", [])
     if name in COMMANDS:
         if arguments is None and COMMANDS[name].needs_ray:
-            interrupts.leave_while_starting()  # their imports take a second
+            interrupts.exit_on_signal_while_starting()  # their imports take a second
         return _call(name, COMMANDS[name], rest)
     if name == COMPLETION:
         return _complete(rest)
@@ -187,7 +187,7 @@ def program() -> NoReturn:
         code = main()
     except BrokenPipeError:  # of `branchwise ... | head`
         code = 0
-    interrupts.leave(code)
+    interrupts.exit_process(code)
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None, program: str | None = None) -> int:
         print(f"{program or 'fetch'}: {single_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        console.print("Interrupted. What was not whole is gone; the same command starts it again.")
+        console.print("Interrupted. Incomplete downloads were removed; run the command again.")
         return 130
 
 

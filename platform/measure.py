@@ -16,7 +16,7 @@ if __name__ == "__main__":  # not as a part of the installed package
 from branchwise.orchestration import interrupts  # noqa: E402
 
 if __name__ == "__main__":
-    interrupts.leave_while_starting()  # the imports below take a second
+    interrupts.exit_on_signal_while_starting()  # the imports below take a second
 
 from rich.console import Console  # noqa: E402
 

@@ -15,7 +15,7 @@ if __name__ == "__main__":  # not as a part of the installed package
 from branchwise.orchestration import interrupts  # noqa: E402
 
 if __name__ == "__main__":
-    interrupts.leave_while_starting()  # the imports below take a second
+    interrupts.exit_on_signal_while_starting()  # the imports below take a second
 
 from rich.console import Console  # noqa: E402
 
@@ -89,4 +89,4 @@ def parser(program: str | None = None) -> Parser:
 
 
 if __name__ == "__main__":
-    interrupts.leave(main())
+    interrupts.exit_process(main())

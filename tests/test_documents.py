@@ -223,7 +223,7 @@ def test_closed_streams_are_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", None)
     print_error("branchwise list", "no", 2, as_json=True)
     with pytest.raises(SystemExit) as exit_info:
-        interrupts.leave(2)
+        interrupts.exit_process(2)
     assert exit_info.value.code == 2
 
 

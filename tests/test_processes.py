@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from patience import patience
 
-from branchwise.trainables.runtime.processes import host_id, process_start, scratch_folder
+from branchwise.trainables.runtime.processes import host_namespace_id, process_start_time, scratch_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 WORKER = """
@@ -60,10 +60,15 @@ def test_only_dead_workers_folders_are_removed(temporary: Path) -> None:
 
 
 def test_folders_of_other_machines_and_of_other_programs_stay(temporary: Path) -> None:
-    stored = [f"branchwise-00000000-{2**22 + 1}-5-x", "branchwise-old", f"branchwise-{host_id()}-one-5-x", "other"]
+    stored = [
+        f"branchwise-00000000-{2**22 + 1}-5-x",
+        "branchwise-old",
+        f"branchwise-{host_namespace_id()}-one-5-x",
+        "other",
+    ]
     for name in stored:
         (temporary / name).mkdir()
-    (temporary / f"branchwise-{host_id()}-{os.getpid()}-1-x").mkdir()  # its number is reused now
+    (temporary / f"branchwise-{host_namespace_id()}-{os.getpid()}-1-x").mkdir()  # its number is reused now
     with scratch_folder():
         pass
     assert sorted(folder.name for folder in temporary.iterdir()) == sorted(stored)
@@ -71,11 +76,11 @@ def test_folders_of_other_machines_and_of_other_programs_stay(temporary: Path) -
 
 def test_dead_have_no_birth() -> None:
     process = subprocess.Popen(["sleep", "60"])
-    assert process_start(process.pid) == process_start(process.pid) != ""
+    assert process_start_time(process.pid) == process_start_time(process.pid) != ""
     process.kill()
     deadline = time.monotonic() + patience(20)
-    while process_start(process.pid) and time.monotonic() < deadline:
+    while process_start_time(process.pid) and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert process_start(process.pid) == "", "a zombie is dead"
+    assert process_start_time(process.pid) == "", "a zombie is dead"
     process.wait()
-    assert process_start(2**22 + 1) == ""
+    assert process_start_time(2**22 + 1) == ""

@@ -299,8 +299,8 @@ class Lock(Schema):
     pid: Annotated[int, Field(gt=0, lt=1 << 31)]
     token: str
     renewed: Finite
-    place: str = ""
-    born: str = ""
+    host_namespace_id: str = ""
+    process_start_time: str = ""
 
 
 class Measure(Schema):

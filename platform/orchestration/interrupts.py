@@ -34,13 +34,13 @@ class _Request:
 _request = _Request()
 
 
-def leave_while_starting() -> None:
+def exit_on_signal_while_starting() -> None:
     """Until `coalesce_interrupts`, a signal ends the process at once: imports need seconds, and no work has started."""
     for number in SIGNALS:
-        signal.signal(number, _leave_at_once)
+        signal.signal(number, _exit_at_once)
 
 
-def _leave_at_once(number: int, frame: FrameType | None) -> NoReturn:
+def _exit_at_once(number: int, frame: FrameType | None) -> NoReturn:
     os.write(2, b"Interrupted before anything had started.\n")
     os._exit(EXIT_CODE)
 
@@ -65,7 +65,7 @@ def coalesce_interrupts() -> Iterator[None]:
         signal.set_wakeup_fd(wakeup)
         for number, handler in handlers.items():
             # Once a program has done its work, it is too late to interrupt it.
-            signal.signal(number, signal.SIG_IGN if handler is _leave_at_once else handler)
+            signal.signal(number, signal.SIG_IGN if handler is _exit_at_once else handler)
         os.close(writing)
         _request = _Request()  # a later sweep of this process was not interrupted
 
@@ -98,12 +98,12 @@ def reinstall_handlers() -> None:
             signal.signal(number, _on_signal)
 
 
-def note() -> None:
-    """Notes a signal that another handler, such as Ray's, has already handled."""
+def mark_handled() -> None:
+    """Records a signal that another handler, such as Ray's, has already handled."""
     _request.arrived = _request.raised = True
 
 
-def leave(code: int) -> NoReturn:
+def exit_process(code: int) -> NoReturn:
     """End the process with this exit code, regardless of blocked threads and further signals."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
@@ -133,5 +133,6 @@ def _last_resort(reading: int, request: _Request) -> None:
             while not request.arrived and time.monotonic() < deadline:
                 time.sleep(0.1)
             if not request.arrived:
-                os.write(2, b"Interrupted in a call that does not end; finished arms are kept.\n")
+                late = f"A library call did not return within {STUCK_SECONDS:.0f} s"
+                os.write(2, f"Interrupted. {late}; finished arms are kept.\n".encode())
                 os._exit(EXIT_CODE)

@@ -109,7 +109,7 @@ def test_stopped_holder_on_this_host_keeps_its_run(run: Storage, root: Path) -> 
         with pytest.raises(RunLockedError, match=f"process {process.pid} on .* 3600 s ago"), hold(run):
             pytest.fail("two hold it")
         os.kill(process.pid, signal.SIGKILL)
-        while processes.process_start(process.pid):  # dead, and a zombie until its parent waits for it
+        while processes.process_start_time(process.pid):  # dead, and a zombie until its parent waits for it
             time.sleep(0.01)
         with hold(run):
             pass
@@ -120,7 +120,7 @@ def test_stopped_holder_on_this_host_keeps_its_run(run: Storage, root: Path) -> 
 
 def test_reused_pid_is_detected_by_start_time(run: Storage) -> None:
     local = {"host": platform.node(), "pid": os.getppid(), "token": "x", "renewed": time.time()}
-    run.write_json("lock.json", local | {"place": processes.host_id(), "born": "1"})
+    run.write_json("lock.json", local | {"host_namespace_id": processes.host_namespace_id(), "process_start_time": "1"})
     with hold(run):
         pass
 

@@ -79,7 +79,7 @@ def hold(run: RunFolder, **changed: Any) -> None:
 def test_run_on_another_machine(storage: Storage, run: RunFolder) -> None:
     hold(run)
     message = dict(describe(storage, run))
-    assert message["state"] == "running as process 12 on elsewhere, last sign of life 3 s ago"
+    assert message["state"] == "running as process 12 on elsewhere, last heartbeat 3 s ago"
     assert message["arms"] == "2 of 6 finished (2 done)"
     assert message["t0001"] == "train 50/100, 2.0 steps/s: full-b1, base-b1"
     assert message["speed"] == "4.0 arm steps/s"

@@ -100,7 +100,7 @@ def test_missing_gpu_is_named(clock: Clock) -> None:
 
 
 def test_silent_cohorts_are_stalled(clock: Clock) -> None:
-    with watched() as dog, pytest.raises(StalledError, match=r"nothing has reported for 1 min 0 s.*max_silence"):
+    with watched() as dog, pytest.raises(StalledError, match=r"no progress for 1 min 0 s.*max_silence"):
         clock.pass_seconds(dog, 62)
     with watched(JOINED) as dog:
         clock.pass_seconds(dog, 600, pulse=None)  # it waits for its turn

@@ -72,7 +72,7 @@ def _click(flag: str, given: Mapping[str, ast.expr], names: Mapping[str, Any], a
             raise Unreadable("it changes nothing: its default is what it sets")
         return flag_option(flag)
     if constant(given.get("count"), names) is True:
-        raise Unreadable("it counts how often it stands there")
+        raise Unreadable("it counts how often it is given")
     arguments = (f"{flag}={{}}",) if flag.startswith("--") else (flag, "{}")
     if constant(given.get("multiple"), names) is True or "nargs" in given:
         raise Unreadable("it takes several values")

@@ -128,7 +128,7 @@ def _local_cluster(address: str | None, log: Path, space: Space) -> Iterator[Clu
         except Exception as error:
             raise UserError(refusal(address, error, source)) from error
         except SystemExit as stop:  # Ray's answer to a SIGTERM while it starts
-            interrupts.note()
+            interrupts.mark_handled()
             raise KeyboardInterrupt from stop
         except BaseException:
             _shut_down()  # what has been started by then

@@ -89,7 +89,7 @@ class Watchdog:
         waits_for_others = self._on.joined and pulse is None  # a cluster's other work may keep us waiting for long
         if self._unmoved.of(pulse) > self._max_silence and not waits_for_others:
             raise StalledError(
-                f"nothing has reported for {duration(self._max_silence)}, though Ray is well (resources.max_silence)"
+                f"no progress for {duration(self._max_silence)}, but Ray is healthy (resources.max_silence)"
             )
 
     def _check_folder(self, changed: Sequence[str] | None) -> None:

@@ -264,7 +264,7 @@ def remaining_seconds(state: RunState, total: int) -> float | None:
 def _state(view: Overview, manifest: Mapping[str, Any], now: float) -> str:
     if view.holder:
         ago = max(0, round(now - view.holder["renewed"]))
-        return f"running as process {view.holder['pid']} on {view.holder['host']}, last sign of life {ago} s ago"
+        return f"running as process {view.holder['pid']} on {view.holder['host']}, last heartbeat {ago} s ago"
     if view.state == "stopped":
         return "stopped unexpectedly: its process was killed, or its machine is gone"
     end_time = manifest.get("ended")

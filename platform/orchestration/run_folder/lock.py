@@ -18,11 +18,11 @@ from branchwise.orchestration.time_limit import IdleTimer
 from branchwise.run_files import schemas
 from branchwise.run_files.layout import LOCK
 from branchwise.run_files.sealing import DamagedError
-from branchwise.trainables.runtime.processes import host_id, process_start
+from branchwise.trainables.runtime.processes import host_namespace_id, process_start_time
 from branchwise.trainables.runtime.storage import Storage
 
 REFRESH_SECONDS = 15.0
-LEASE_SECONDS = 60.0  # without a sign of life for so long, a holder on another host is taken for dead
+LEASE_SECONDS = 60.0  # without a heartbeat for so long, a holder on another host counts as dead
 
 
 class RunLockedError(UserError):
@@ -48,8 +48,8 @@ class Lease:
         """
         if self.holder:
             raise TakenOverError(
-                f"{self.folder.root} was taken over by process {self.holder['pid']} on {self.holder['host']}, since "
-                "this one gave no sign of life"
+                f"{self.folder.root} was taken over by process {self.holder['pid']} on {self.holder['host']}: the "
+                "lease of this process had expired"
             )
         if self._silence.of(self.renewals) > LEASE_SECONDS:
             why = self.failure or "it does not answer"
@@ -63,7 +63,7 @@ def hold(folder: Storage) -> Iterator[Lease]:
     Should two processes hold it after all (a machine that slept longer than the lease), what they write is the same.
     """
     claimant = {"host": platform.node(), "pid": os.getpid(), "token": uuid.uuid4().hex}
-    claimant |= {"place": host_id(), "born": process_start(os.getpid())}
+    claimant |= {"host_namespace_id": host_namespace_id(), "process_start_time": process_start_time(os.getpid())}
     _take(folder, claimant)
     lease, stop = Lease(folder), threading.Event()
     renewer = threading.Thread(target=_refresh_lease, args=(folder, claimant, lease, stop), daemon=True)
@@ -124,10 +124,9 @@ def _guarded(folder: Storage) -> Iterator[None]:
 
 
 def _alive(holder: Mapping[str, Any]) -> bool:
-    if holder.get("born") and holder.get("place") == host_id():
-        return bool(
-            process_start(holder["pid"]) == holder["born"]
-        )  # however long it was stopped, regardless of the clock
+    if holder.get("process_start_time") and holder.get("host_namespace_id") == host_namespace_id():
+        # However long it was stopped, and whatever the clock says.
+        return bool(process_start_time(holder["pid"]) == holder["process_start_time"])
     if time.time() - holder["renewed"] > LEASE_SECONDS:
         return False
     if holder["host"] != platform.node():

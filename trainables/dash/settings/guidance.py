@@ -59,7 +59,7 @@ class ChooseGuidance(Strict):
         lines = [described(scale) for scale in self.choose]
         for scale in lines:
             if lines.count(scale) > 1:
-                raise ValueError(f"choose: {scale} stands there twice")
+                raise ValueError(f"choose: duplicate guidance scale {scale}")
         return self
 
 
