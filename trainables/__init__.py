@@ -3,7 +3,8 @@
 The contract's names can be imported from here; `contract.py` explains them.
 """
 
-from branchwise.trainables.columns import OUTCOME, Column, PlotSpec, outcome
+from branchwise.run_files.columns import Column, PlotSpec
+from branchwise.trainables.columns import OUTCOME, outcome
 from branchwise.trainables.contract import Arm, Cohort, Context, CostEstimate, Device, RequiredFile, Result, Trainable
 from branchwise.trainables.runtime.loading import BUILT_IN, DEFAULT, load_trainable
 

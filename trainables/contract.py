@@ -17,7 +17,7 @@ from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel
 
-from branchwise.trainables.columns import Column, PlotSpec
+from branchwise.run_files.columns import Column, PlotSpec
 
 Kind = Literal["cell", "baseline", "search", "confirm"]
 ArmStatus = Literal["done", "stopped", "diverged", "failed"]

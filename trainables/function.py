@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
-from branchwise.trainables.columns import Column, PlotSpec
+from branchwise.run_files.columns import Column, PlotSpec
 from branchwise.trainables.contract import Arm, Context
 from branchwise.trainables.metrics import Declared, Name, columns, curves, not_taken
 from branchwise.trainables.reporting import Reporter, Stopped

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from branchwise.trainables.columns import OUTCOME, Column, PlotSpec, Scale
+from branchwise.run_files.columns import Column, PlotSpec, Scale
+from branchwise.trainables.columns import OUTCOME
 from branchwise.trainables.runtime.settings import Strict
 
 Direction = Literal["maximize", "minimize"]

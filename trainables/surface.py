@@ -18,7 +18,8 @@ from typing import Any, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, create_model, model_validator
 
-from branchwise.trainables.columns import LOSS_CURVES, OUTCOME, Column
+from branchwise.run_files.columns import Column
+from branchwise.trainables.columns import LOSS_CURVES, OUTCOME
 from branchwise.trainables.contract import Arm, Context, Result
 from branchwise.trainables.runtime.settings import Strict, TupleOf, digest
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, create_model
 
-from branchwise.trainables.columns import OUTCOME, Column, PlotSpec
+from branchwise.run_files.columns import Column, PlotSpec
+from branchwise.trainables.columns import OUTCOME
 from branchwise.trainables.function import Options
 from branchwise.trainables.metrics import columns, curves
 from branchwise.trainables.runtime.loading import DEFAULTS

@@ -10,11 +10,11 @@ from math import isfinite, log1p
 from typing import Literal
 
 from branchwise.analysis.declared.cells import BASE, FULL, factorial_cells
-from branchwise.analysis.declared.claims import Claim, Scale, Term, Vocabulary
+from branchwise.analysis.declared.claims import Claim, Subject, Term, Vocabulary
 from branchwise.analysis.declared.factors import MAX_JOINED
-from branchwise.analysis.declared.outcomes import column_and_evaluation, column_and_step, under
+from branchwise.run_files.columns import column_and_evaluation, column_and_step, under
 
-COMPONENT_QUANTITIES: dict[str, Scale] = {
+COMPONENT_QUANTITIES: dict[str, Subject] = {
     "share": "share",
     "shapley": "effect",
     "effect": "effect",
@@ -68,10 +68,10 @@ class _Parser:
         one_sided = self.one_sided()
         self.end()
         terms += [replace(term, coefficient=-term.coefficient) for term in right_terms]
-        scale = self.scale(terms)
-        bound = sum(self.number(c, scale, terms) for c in right_constants)
-        bound -= sum(self.number(c, scale, terms) for c in constants)
-        claim = self.checked("above" if op.startswith(">") else "below", scale, terms, bound)
+        subject = self.subject(terms)
+        bound = sum(self.number(c, subject, terms) for c in right_constants)
+        bound -= sum(self.number(c, subject, terms) for c in constants)
+        claim = self.checked("above" if op.startswith(">") else "below", subject, terms, bound)
         return replace(claim, one_sided=one_sided)
 
     def one_sided(self) -> bool:
@@ -97,14 +97,14 @@ class _Parser:
         margin = self.constant(1.0)
         self.expect(")")
         self.end()
-        scale = self.scale(terms)
-        bound = self.number(margin, scale, terms)
+        subject = self.subject(terms)
+        bound = self.number(margin, subject, terms)
         if not bound > 0:
             raise ValueError("the margin of equivalent(...) must be above 0")
-        return self.checked("equivalent", scale, terms, bound)
+        return self.checked("equivalent", subject, terms, bound)
 
     def checked(
-        self, relation: Literal["above", "below", "equivalent"], scale: Scale, terms: list[Term], bound: float
+        self, relation: Literal["above", "below", "equivalent"], subject: Subject, terms: list[Term], bound: float
     ) -> Claim:
         if not isfinite(bound) or not all(isfinite(term.coefficient) for term in terms):
             raise ValueError("every number must be finite")
@@ -116,11 +116,11 @@ class _Parser:
         )
         if not stored:
             raise ValueError("the quantities cancel: nothing is claimed")
-        relative = scale == "effect" and self.on_log(terms)
+        relative = subject == "effect" and self.on_log(terms)
         if relative and relation == "equivalent":
             bound = log1p(bound)  # the same ratio in both directions
         return Claim(
-            text=self.text, relation=relation, scale=scale, outcome=terms[0].outcome, terms=stored, bound=bound,
+            text=self.text, relation=relation, subject=subject, outcome=terms[0].outcome, terms=stored, bound=bound,
             relative=relative,
         )  # fmt: skip
 
@@ -252,33 +252,33 @@ class _Parser:
         if absent:
             raise ValueError(f"{quantity} needs the cells {', '.join(absent)}, which this design does not run")
 
-    def scale(self, terms: list[Term]) -> Scale:
+    def subject(self, terms: list[Term]) -> Subject:
         if not terms:
             raise ValueError("a claim names at least one quantity")
-        scales = {_scale_of(term) for term in terms}
-        if len(scales) > 1:
+        subjects = {_subject_of(term) for term in terms}
+        if len(subjects) > 1:
             raise ValueError("shares, effects and values cannot be added: use one kind in a claim")
         if len({term.outcome for term in terms}) > 1:
             raise ValueError("a claim speaks of one outcome: make two claims of it")
-        return scales.pop()
+        return subjects.pop()
 
-    def number(self, constant: Constant, scale: Scale, terms: Sequence[Term]) -> float:
+    def number(self, constant: Constant, subject: Subject, terms: Sequence[Term]) -> float:
         """A constant in the metric's unit; of shares and of effects on the log scale, a fraction."""
         number, unit = constant
         points = self.vocabulary.points.get(terms[0].outcome or self.vocabulary.primary)
         if not unit:
-            if scale == "effect" and points is not None and number:
+            if subject == "effect" and points is not None and number:
                 raise ValueError(f"{number:g} has no unit: effects on this rate are in points, such as 2 points")
             return number
         if unit == "points":
-            if scale != "effect" or points is None:
+            if subject != "effect" or points is None:
                 raise ValueError("points are for effects on rates, whose range is [0, 1] or [0, 100]")
             return number / points
-        if scale == "value":
+        if subject == "value":
             raise ValueError(
                 "a percentage needs shares or log effects: write values as numbers, or as 1.05 * cell.value"
             )
-        if scale == "effect" and not self.on_log(terms):
+        if subject == "effect" and not self.on_log(terms):
             instead = "in points, such as 2 points" if points else "in the outcome's own units"
             raise ValueError(f"a percentage needs an outcome on the log scale: write the effect {instead}")
         return number / 100
@@ -332,5 +332,5 @@ def _unquoted(name: str) -> str:
     return name[1:-1] if name[:1] in ("'", '"') else name
 
 
-def _scale_of(term: Term) -> Scale:
+def _subject_of(term: Term) -> Subject:
     return "value" if term.quantity == "value" else COMPONENT_QUANTITIES.get(term.quantity, "effect")

@@ -30,7 +30,7 @@ from typing import Literal
 
 from branchwise.analysis.declared.factors import Grid
 
-Scale = Literal["share", "effect", "value"]
+Subject = Literal["share", "effect", "value"]  # what a claim is about
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +72,7 @@ class Claim:
 
     text: str
     relation: Literal["above", "below", "equivalent"]
-    scale: Scale
+    subject: Subject
     outcome: str  # "" for the primary
     terms: tuple[Term, ...]
     bound: float

@@ -126,7 +126,7 @@ def cell_weights(term: Term, grid: Grid) -> dict[str, float]:
 
 def claim_weights(claim: Claim, grid: Grid) -> dict[str, float]:
     """Weights by cell of what a claim refers to; of a share, those of its numerator."""
-    if claim.scale == "value":
+    if claim.subject == "value":
         return {term.names[0]: term.coefficient for term in claim.terms}
     total: dict[str, float] = {}
     for term in claim.terms:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from math import inf, nan
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from branchwise.run_files.columns import Better, Scale, column_and_step
+
 FloatArray = NDArray[np.float64]
-ScaleName = Literal["log", "logit", "identity"]
-Better = Literal["lower", "higher"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +26,7 @@ class Outcome:
     name: str = "value"
     title: str = ""
     better: Better = "lower"
-    scale: ScaleName = "log"
+    scale: Scale = "log"
     range: tuple[float, float] | None = None
     edge: float = 0.0
     additive: bool = False
@@ -57,7 +55,7 @@ class Outcome:
         low, high = self.limits
         return bool(((values > low) & (values < high)).all())
 
-    def improvement(self, values: FloatArray, scale: ScaleName) -> FloatArray:
+    def improvement(self, values: FloatArray, scale: Scale) -> FloatArray:
         """The values on a scale, oriented so that more is better. NaN where the scale has no value."""
         y = np.array(values, dtype=np.float64)
         if scale != "identity":
@@ -68,7 +66,7 @@ class Outcome:
             y = np.log(y) if scale == "log" else _logit(self._fraction(y))
         return y if self.better == "higher" else -y
 
-    def slope(self, values: FloatArray, scale: ScaleName) -> FloatArray:
+    def slope(self, values: FloatArray, scale: Scale) -> FloatArray:
         """How much the scale rises per unit of the metric, at these values."""
         y = np.asarray(values, dtype=np.float64)
         if scale == "identity":
@@ -79,7 +77,7 @@ class Outcome:
             low, high = self.bounds
             return np.asarray(1 / np.maximum(y - low, self.edge) + 1 / np.maximum(high - y, self.edge))
 
-    def value(self, improvement: float, scale: ScaleName) -> float:
+    def value(self, improvement: float, scale: Scale) -> float:
         """The value of an improvement: the inverse of `improvement`."""
         y = improvement if self.better == "higher" else -improvement
         if scale == "identity":
@@ -101,20 +99,3 @@ def _logit(fraction: FloatArray) -> FloatArray:
 
 
 VALUE = Outcome()
-
-
-def column_and_step(name: str) -> tuple[str, int | None]:
-    """The column and the training step that an outcome names; None for the end of training."""
-    match = re.fullmatch(r"(\w+)@(\d+)", name)
-    return (match[1], int(match[2])) if match else (name, None)
-
-
-def under(column: str, evaluation: str) -> str:
-    """The name of a column as measured under a named evaluation: `value(weak)`; no name: the primary evaluation."""
-    return f"{column}({evaluation})" if evaluation else column
-
-
-def column_and_evaluation(name: str) -> tuple[str, str]:
-    """The column and the named evaluation in `value(weak)`; "" for the primary evaluation."""
-    match = re.fullmatch(r"(\w+)\((\w+)\)", name)
-    return (match[1], match[2]) if match else (name, "")

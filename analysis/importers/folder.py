@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from branchwise.analysis.importers.sources import read_runs
 from branchwise.analysis.records.damage import RunFolderError, read_json
 from branchwise.analysis.records.folder import load_run
 from branchwise.run_files import schemas
+from branchwise.run_files.columns import Column
 from branchwise.run_files.layout import ARMS_TABLE, FORMAT, MANIFEST, PLAN, SPACE, staged_folder
 from branchwise.run_files.schemas import MAX_TEXT
 from branchwise.run_files.sealing import SUMS, sealed_json, sha256, sha256_of, sums
@@ -123,10 +125,10 @@ def _plan(arranged: Arranged, options: ImportOptions) -> dict[str, Any]:
         for cell, row in cells.iterrows()
     }
     ordered = sorted(cells.index, key=ranks.__getitem__)
-    value = {
-        "name": "value", "about": options.value, "better": BETTER[options.direction], "shown": False, "unit": "",
-        "scale": arranged.unit.scale, "range": arranged.unit.range, "declared": options.scale is not None,
-    }  # fmt: skip
+    value = Column(
+        name="value", about=options.value, better=BETTER[options.direction], scale=arranged.unit.scale,
+        range=arranged.unit.range, declared=options.scale is not None,
+    )  # fmt: skip
     return {
         "format": FORMAT,
         "design": "elsewhere",
@@ -139,7 +141,7 @@ def _plan(arranged: Arranged, options: ImportOptions) -> dict[str, Any]:
             for cell in ordered
         ],
         "parts": [{"kinds": ["cell"], "name": "", "question": ""}],
-        "columns": [value],
+        "columns": [asdict(value)],
         "lines": [],
         "paired": options.paired,
         "alpha": options.alpha,

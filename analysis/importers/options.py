@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from branchwise.analysis.declared.inference import ALPHA
-from branchwise.analysis.declared.outcomes import Better, ScaleName
 from branchwise.analysis.records.damage import RunFolderError
+from branchwise.run_files.columns import Better, Scale
 
 BETTER: dict[str, Better] = {"minimize": "lower", "maximize": "higher"}
 
@@ -41,7 +41,7 @@ class ImportOptions:
     block: str | None = None
     value: str
     direction: str
-    scale: ScaleName | None = None
+    scale: Scale | None = None
     range: tuple[float, float] | None = None
     experiment: str | None = None
     reference: Mapping[str, str] | None = None

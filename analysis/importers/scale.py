@@ -9,9 +9,10 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from branchwise.analysis.declared.outcomes import Outcome, ScaleName
+from branchwise.analysis.declared.outcomes import Outcome
 from branchwise.analysis.importers.options import BETTER, ImportOptions
 from branchwise.analysis.records.damage import RunFolderError
+from branchwise.run_files.columns import Scale
 
 PERCENT = (0.0, 100.0)
 RATES = ((0.0, 1.0), PERCENT)
@@ -26,7 +27,7 @@ _RATE_NAME = re.compile(
 class Unit:
     """The scale of the effects, the reason for it, and the range of the values."""
 
-    scale: ScaleName
+    scale: Scale
     reason: str
     range: tuple[float, float] | None = None
     notes: tuple[str, ...] = ()
@@ -34,10 +35,8 @@ class Unit:
 
 def choose_scale(values: NDArray[np.float64], name: str, percent: bool, options: ImportOptions, source: str) -> Unit:
     """The scale of finite results. Raises RunFolderError for a declared scale or range that they do not fit."""
-    if options.scale is not None and options.scale not in get_args(ScaleName):
-        raise RunFolderError(
-            f"{source}: scale {options.scale!r} is unknown; it must be {', '.join(get_args(ScaleName))}"
-        )
+    if options.scale is not None and options.scale not in get_args(Scale):
+        raise RunFolderError(f"{source}: scale {options.scale!r} is unknown; it must be {', '.join(get_args(Scale))}")
     if options.range is not None and not options.range[0] < options.range[1]:
         raise RunFolderError(f"{source}: range {options.range} is empty; its first number must be the smaller one")
     range_, notes = options.range, []
@@ -63,11 +62,9 @@ def choose_scale(values: NDArray[np.float64], name: str, percent: bool, options:
 
 def _scale(
     values: NDArray[np.float64], name: str, range_: tuple[float, float] | None, options: ImportOptions, source: str
-) -> tuple[ScaleName, str]:
+) -> tuple[Scale, str]:
     low, high = range_ or (0.0, 1.0)
-    fits: dict[ScaleName, bool] = {
-        scale: Outcome(scale=scale, range=range_).fits(values) for scale in get_args(ScaleName)
-    }
+    fits: dict[Scale, bool] = {scale: Outcome(scale=scale, range=range_).fits(values) for scale in get_args(Scale)}
     needs = {"log": "values above 0", "logit": f"values between {low:g} and {high:g}, and neither of the two"}
     if options.scale is not None:
         if not fits[options.scale]:

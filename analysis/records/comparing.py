@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from branchwise.analysis.declared.outcomes import column_and_evaluation
 from branchwise.analysis.records.run import Run
+from branchwise.run_files.columns import column_and_evaluation
 
 
 class IncomparableError(ValueError):

@@ -15,13 +15,13 @@ import pyarrow.parquet as pq
 from branchwise.analysis.console import single_line
 from branchwise.analysis.declared.across import DataSets
 from branchwise.analysis.declared.factors import level_of
-from branchwise.analysis.declared.outcomes import column_and_step
 from branchwise.analysis.records.damage import RunFolderError, read_json, read_space, verify_checksum
 from branchwise.analysis.records.names import distinct, is_plain, printable_table
 from branchwise.analysis.records.outline import AnalysisGroup, Outline, outline_of_plan
 from branchwise.analysis.records.run import RESULT_KINDS, Run
 from branchwise.analysis.records.teachers import with_repeats
 from branchwise.run_files import schemas
+from branchwise.run_files.columns import column_and_step
 from branchwise.run_files.layout import ARMS_TABLE, BUDGETS_TABLE, MANIFEST, PLAN, SPACE
 from branchwise.run_files.schemas import MAX_CELL
 from branchwise.run_files.sealing import sha256

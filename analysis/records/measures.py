@@ -8,11 +8,11 @@ from typing import Any
 
 import pandas as pd
 
-from branchwise.analysis.declared.outcomes import column_and_evaluation, under
 from branchwise.analysis.records.damage import file_in, path_in, read_json
 from branchwise.analysis.records.folder import load_arms
 from branchwise.analysis.records.run import Run
 from branchwise.run_files import schemas
+from branchwise.run_files.columns import column_and_evaluation, under
 from branchwise.run_files.layout import ARMS_TABLE, MEASURE, MEASUREMENTS
 
 

@@ -10,7 +10,7 @@ from branchwise.analysis.declared.across import DataSets, data_sets_of
 from branchwise.analysis.declared.factors import Factor, Grid, level_of
 from branchwise.analysis.declared.inference import ALPHA, DEFAULT, Inference
 from branchwise.analysis.declared.looks import Looks, looks_of
-from branchwise.analysis.declared.outcomes import Better, ScaleName
+from branchwise.run_files.columns import Better, Column, PlotSpec
 
 Built = TypeVar("Built")
 
@@ -31,36 +31,6 @@ class AnalysisGroup:
     kinds: tuple[str, ...]
     name: str = ""
     question: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Column:
-    """What a trainable declares of a column: a phrase for people, and which direction is better, if any. declared:
-    whether the scale was, and not chosen by the values."""
-
-    name: str
-    about: str = ""
-    better: Better | None = None
-    shown: bool = False
-    cost: bool = False
-    unit: str = ""
-    scale: ScaleName = "log"
-    declared: bool = True
-    range: tuple[float, float] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlotSpec:
-    """How a trainable wants a side table drawn: a line for each cell, a panel for each column of `y`."""
-
-    table: str
-    name: str
-    title: str
-    x: tuple[str, ...]  # a column, or two for their mean
-    x_label: str
-    y: tuple[Column, ...]
-    level: float | None = None  # a horizontal line in the first panel
-    linear: tuple[str, ...] = ()  # columns never drawn on a logarithmic axis
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,11 +18,12 @@ from branchwise.analysis.declared.claim_grammar import parse_claim
 from branchwise.analysis.declared.claims import Claim, Vocabulary, seal
 from branchwise.analysis.declared.factors import Grid
 from branchwise.analysis.declared.inference import Inference
-from branchwise.analysis.declared.outcomes import Better, Outcome, column_and_evaluation, column_and_step
+from branchwise.analysis.declared.outcomes import Outcome
 from branchwise.analysis.records.lineage import Lineage
 from branchwise.analysis.records.names import printable_tree
 from branchwise.analysis.records.observations import Look, Observations, RunAtLooks
-from branchwise.analysis.records.outline import AnalysisGroup, Column, Outline
+from branchwise.analysis.records.outline import AnalysisGroup, Outline
+from branchwise.run_files.columns import Better, Column, column_and_evaluation, column_and_step
 
 RESULT_KINDS = ("cell", "confirm")  # arms of kind `search` chose settings; their values are never results
 

@@ -216,7 +216,7 @@ def screening_json(findings: Findings) -> dict[str, Any] | None:
 def _claim(verdict: Verdict, primary: str) -> dict[str, Any]:
     claim = verdict.claim
     return {
-        "text": claim.text, "canonical": claim.canonical, "verdict": verdict.status, "scale": claim.scale,
+        "text": claim.text, "canonical": claim.canonical, "verdict": verdict.status, "scale": claim.subject,
         "outcome": claim.outcome or primary, "relation": claim.relation,
         **asdict(verdict.test), "reason": verdict.test.reason or verdict.reason, "weights": verdict.weights,
         "one_sided": claim.one_sided, "seeds_to_decide": verdict.seeds,

@@ -14,11 +14,11 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 
 from branchwise.analysis.declared.distributions import distribution, token
-from branchwise.analysis.declared.outcomes import Better
 from branchwise.analysis.records.run import Run
 from branchwise.analysis.report.figures import COLOURS, INK, Plot, colour, log_y, new_figure, render
 from branchwise.analysis.report.text import Table, number
 from branchwise.analysis.statistics.sequential.searched import searched
+from branchwise.run_files.columns import Better
 
 GOOD = 5  # PED-ANOVA needs at least so many arms among the good ones
 MIN_IMPORTANCE = 2 * GOOD

@@ -19,11 +19,12 @@ from branchwise.analysis.declared.cells import BASE, DEFAULTS, FULL
 from branchwise.analysis.declared.contrasts import Quantity, has_factorial, headline_effect, over_cells
 from branchwise.analysis.declared.factors import Grid
 from branchwise.analysis.declared.inference import DEFAULT, Inference
-from branchwise.analysis.declared.outcomes import FloatArray, Outcome, ScaleName
+from branchwise.analysis.declared.outcomes import FloatArray, Outcome
 from branchwise.analysis.declared.scales import Resolution
 from branchwise.analysis.statistics.levels import LevelRow, averaged, level_rows
 from branchwise.analysis.statistics.model import Estimate, TwoWayFit, contrast, fit_two_way, holm, ratio
 from branchwise.analysis.statistics.screening import FractionRow, fraction_rows, ranked_only
+from branchwise.run_files.columns import Scale
 
 Weights = Mapping[str, float]
 GAIN = {FULL: 1.0, BASE: -1.0}
@@ -77,7 +78,7 @@ class ScaleResult:
     """
 
     outcome: Outcome
-    scale: ScaleName
+    scale: Scale
     fit: TwoWayFit
     rows: tuple[ComponentRow, ...]
     interactions: tuple[Interaction, ...]
@@ -103,7 +104,7 @@ class _Observed:
 
 
 def _observed(
-    results: pd.DataFrame, outcome: Outcome, scale: ScaleName, grid: Resolution | None
+    results: pd.DataFrame, outcome: Outcome, scale: Scale, grid: Resolution | None
 ) -> tuple[pd.DataFrame, _Observed]:
     """The rows that have a value on the scale, and those values."""
     values = results[outcome.name].to_numpy(dtype=float)
@@ -123,7 +124,7 @@ def analyze_scale(
     results: pd.DataFrame,
     grid: Grid,
     outcome: Outcome,
-    scale: ScaleName | None = None,
+    scale: Scale | None = None,
     grid_step: Resolution | None = None,
     inference: Inference = DEFAULT,
 ) -> ScaleResult:

@@ -11,11 +11,12 @@ import pandas as pd
 from branchwise.analysis.declared.claims import Claim
 from branchwise.analysis.declared.factors import Grid
 from branchwise.analysis.declared.inference import DEFAULT, Inference
-from branchwise.analysis.declared.outcomes import Outcome, ScaleName
+from branchwise.analysis.declared.outcomes import Outcome
 from branchwise.analysis.declared.scales import Resolution, placed, resolution
 from branchwise.analysis.records.observations import Observations
 from branchwise.analysis.statistics.attribution import ScaleResult, analyze_scale, with_worst_values
 from branchwise.analysis.statistics.model import Estimate
+from branchwise.run_files.columns import Scale
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +78,7 @@ def estimate(observed: Observations) -> Evidence:
 def _attributed(evidence: Evidence, grid: Grid, outcomes: Sequence[Outcome]) -> Evidence:
     """The evidence with the attribution of each outcome, on its scale and in the metric's unit."""
 
-    def attributed(scale: ScaleName | None) -> tuple[ScaleResult, ...]:
+    def attributed(scale: Scale | None) -> tuple[ScaleResult, ...]:
         steps = evidence.resolutions
         return tuple(
             analyze_scale(evidence.results, grid, outcome, scale, steps.get(outcome.name), evidence.inference)

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from branchwise.run_files.columns import Better, Scale
 from branchwise.run_files.layout import FORMAT, is_file_name
 from branchwise.run_files.sealing import DamagedError
 
@@ -47,7 +48,6 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 ALPHA, MAX_ALPHA = 0.05, 0.5  # error of the tests: the default, and the largest that may be declared
 Alpha = Annotated[float, Field(gt=0, le=MAX_ALPHA)]
 Level = bool | str | None
-Better = Literal["lower", "higher"]
 
 
 class Schema(BaseModel):
@@ -96,7 +96,7 @@ class _Column(Schema):
     better: Better | None
     shown: bool
     cost: bool = False
-    scale: Literal["log", "logit", "identity"] = "log"
+    scale: Scale = "log"
     declared: bool = True
     range: Annotated[list[Finite], Field(min_length=2, max_length=2)] | None = None
 

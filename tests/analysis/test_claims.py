@@ -35,14 +35,14 @@ def parse(text: str) -> Claim:
 
 def test_share() -> None:
     claim = parse("uncond_branch.share > 0.60")
-    assert (claim.relation, claim.scale, claim.bound) == ("above", "share", 0.6)
+    assert (claim.relation, claim.subject, claim.bound) == ("above", "share", 0.6)
     assert claim.terms == (Term(coefficient=1.0, quantity="share", names=("uncond_branch",)),)
     assert parse("uncond_branch.share >= 60%").bound == pytest.approx(0.6)
 
 
 def test_effect() -> None:
     claim = parse("anchor.effect < 0")
-    assert (claim.relation, claim.scale, claim.bound) == ("below", "effect", 0.0)
+    assert (claim.relation, claim.subject, claim.bound) == ("below", "effect", 0.0)
     assert parse("anchor.effect > 5%").bound == pytest.approx(0.05)
     assert parse("anchor.shapley > -5%").bound == pytest.approx(-0.05)
 
@@ -50,7 +50,7 @@ def test_effect() -> None:
 def test_values_of_cells_baselines_and_teacher() -> None:
     claim = parse("full.value - teacher.value < 4")
     assert {t.names[0]: t.coefficient for t in claim.terms} == {"full": 1.0, "teacher": -1.0}
-    assert (claim.scale, claim.bound) == ("value", 4.0)
+    assert (claim.subject, claim.bound) == ("value", 4.0)
     claim = parse("1.1 * full.value + 2 < scratch.value")
     assert {t.names[0]: t.coefficient for t in claim.terms} == {"full": 1.1, "scratch": -1.0}
     assert claim.bound == -2.0
@@ -64,7 +64,7 @@ def test_plus_between_quantities_is_sum_and_within_name_cell() -> None:
 
 def test_equivalence() -> None:
     claim = parse("equivalent(anchor, 2%)")
-    assert (claim.relation, claim.scale) == ("equivalent", "effect")
+    assert (claim.relation, claim.subject) == ("equivalent", "effect")
     assert claim.terms == (Term(coefficient=1.0, quantity="effect", names=("anchor",)),)
     assert claim.bound == pytest.approx(math.log(1.02))
     assert parse("equivalent(full.value - teacher.value, 1.5)").bound == 1.5

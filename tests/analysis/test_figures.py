@@ -24,7 +24,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from branchwise.analysis.declared.factors import Factor, cell_of, combinations
-from branchwise.analysis.declared.outcomes import Better, Outcome
+from branchwise.analysis.declared.outcomes import Outcome
 from branchwise.analysis.records.folder import load_run
 from branchwise.analysis.report.build import build_report
 from branchwise.analysis.report.figures import SINGLE_COLUMN, TWO_COLUMNS, log_y, new_figure, style
@@ -34,7 +34,7 @@ from branchwise.analysis.report.plots.palette import cell_colour, cell_title, in
 from branchwise.analysis.report.plots.samples import Grid, read_grid, sample_rows
 from branchwise.analysis.statistics.findings import analyze_part
 from branchwise.analysis.statistics.model import Estimate
-from branchwise.trainables.columns import Column
+from branchwise.run_files.columns import Better, Column
 
 BRANCH = Factor(name="branch", label="Second branch")
 DOSE = Factor(name="dose", levels=("none", "low", "paper"), reference="none", full="paper", doses=(0.0, 0.03, 0.1),

@@ -13,11 +13,12 @@ import statsmodels.formula.api as smf
 from branchwise.analysis.declared.claim_grammar import parse_claim
 from branchwise.analysis.declared.claims import Vocabulary
 from branchwise.analysis.declared.factors import Factor, Grid, cell_of, combinations, switches
-from branchwise.analysis.declared.outcomes import VALUE, Better, Outcome, ScaleName
+from branchwise.analysis.declared.outcomes import VALUE, Outcome
 from branchwise.analysis.statistics.attribution import analyze_scale
 from branchwise.analysis.statistics.claims.judging import FamilyResult, adjust_family
 from branchwise.analysis.statistics.claims.verdicts import judge
 from branchwise.analysis.statistics.estimation import Evidence
+from branchwise.run_files.columns import Better, Scale
 
 DOSE = Factor(name="dose", levels=("none", "low", "paper", "high"), reference="none", full="paper",
               doses=(0.0, 0.03, 0.1, 0.3))  # fmt: skip
@@ -147,7 +148,7 @@ def test_claim_is_of_outcome_that_it_names() -> None:
 @pytest.mark.parametrize(
     ("better", "scale", "undone"), [("lower", "log", 3.0), ("higher", "logit", 0.7), ("higher", "identity", -2.0)]
 )
-def test_improvements_have_a_direction_and_invert(better: Better, scale: ScaleName, undone: float) -> None:
+def test_improvements_have_a_direction_and_invert(better: Better, scale: Scale, undone: float) -> None:
     outcome = Outcome(better=better, scale=scale)
     low, high = outcome.improvement(np.array([undone, undone + 0.1]), scale)
     assert (high > low) == (better == "higher")

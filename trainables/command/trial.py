@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from branchwise.trainables.columns import Column, PlotSpec
+from branchwise.run_files.columns import Column, PlotSpec
 from branchwise.trainables.command.arguments import filled, filled_arguments, placeholders
 from branchwise.trainables.command.numbers import Printed, SlowPatternError
 from branchwise.trainables.command.output import Output, last_lines, missing_file

@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 
 from branchwise.analysis.declared.cells import FULL
 from branchwise.analysis.records.folder import read_table
-from branchwise.analysis.records.outline import Column, PlotSpec
 from branchwise.analysis.records.run import Run
 from branchwise.analysis.report.figures import GRID, INK, SINGLE_COLUMN, TWO_COLUMNS, Plot, label_log, new_grid, render
 from branchwise.analysis.report.plots.palette import cell_line, cell_title, in_groups
+from branchwise.run_files.columns import Column, PlotSpec
 
 MAX_POINTS = 20  # of a line with markers
 HIDDEN = "#A8A8A8"  # the full method where it exists for comparison

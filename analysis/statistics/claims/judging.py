@@ -165,7 +165,7 @@ def _status(test: Test, alpha: float) -> Status:
 
 def _hypothesis(verdict: Verdict, primary: str) -> Hashable:
     claim = verdict.claim
-    if claim.scale == "effect" and claim.relation != "equivalent" and not claim.one_sided:
+    if claim.subject == "effect" and claim.relation != "equivalent" and not claim.one_sided:
         return _equation(claim.outcome or primary, verdict.weights, claim.bound)
     return claim.hypothesis
 

@@ -95,7 +95,7 @@ def _runs(claim: Claim, test: Test, evidence: Evidence, weights: Mapping[str, fl
     if isnan(test.p) or claim.relation == "equivalent" or TEACHER in weights:
         return 0
     scale = evidence.outcomes[evidence.index(claim)]
-    if claim.scale != "value":
+    if claim.subject != "value":
         return scale.fit.n_blocks
     wide = evidence.results.pivot_table(index="block", columns="cell", values=scale.outcome.name)
     used = wide[list(weights)]
@@ -112,10 +112,10 @@ def _agreeing(test: Test, other: Test, alpha: float) -> tuple[Test, str]:
 def _test(claim: Claim, evidence: Evidence, weights: Mapping[str, float]) -> Test:
     i = evidence.index(claim)
     scale, raw = evidence.outcomes[i], evidence.raws[i]
-    if claim.scale == "value":
+    if claim.subject == "value":
         step = evidence.resolutions.get(scale.outcome.name)
         return value_test(claim, weights, evidence.results, scale.outcome, step, evidence.inference)
-    if claim.scale == "share":
+    if claim.subject == "share":
         return _test_share(claim, scale.fit, weights)
     if scale.scale == "logit" and (claim.bound or claim.relation == "equivalent"):
         return _test_effect(claim, raw, weights)

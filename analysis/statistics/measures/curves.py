@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from branchwise.analysis.declared.outcomes import Better
 from branchwise.analysis.records.measures import Measure, is_number, text_of
 from branchwise.analysis.records.run import Run
 from branchwise.analysis.statistics.model import Estimate, mean_estimate
+from branchwise.run_files.columns import Better
 
 MIN_POINTS = 2  # of a curve
 

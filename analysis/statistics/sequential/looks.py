@@ -295,7 +295,7 @@ def _repeated(result: FamilyResult, level: float) -> list[Estimate]:
     intervals = []
     for verdict in result.verdicts:
         estimate = verdict.test.estimate
-        if verdict.claim.scale == "share" and estimate.has_interval and not isnan(level):
+        if verdict.claim.subject == "share" and estimate.has_interval and not isnan(level):
             scale = by_name.get(verdict.claim.outcome) or result.outcomes[0]
             intervals.append(ratio(scale.fit, verdict.weights, {FULL: 1.0, BASE: -1.0}, "blocks", 1 - level))
         else:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtr, stdtrit
 
-from branchwise.analysis.declared.outcomes import Better
+from branchwise.run_files.columns import Better
 
 RACE_LEVEL = 0.10  # one-sided, at each look; as Optuna's WilcoxonPruner has it
 LOOKS = {"race": "a paired t-test", "wilcoxon": "Optuna's WilcoxonPruner"}

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from branchwise.analysis.declared.outcomes import column_and_evaluation
 from branchwise.orchestration.checkout import ROOT
+from branchwise.run_files.columns import column_and_evaluation
 from branchwise.trainables.runtime.run_folder import RunFolder
 
 Record = Mapping[str, Any]

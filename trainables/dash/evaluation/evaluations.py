@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from branchwise.trainables.columns import under
+from branchwise.run_files.columns import under
 from branchwise.trainables.contract import Context
 from branchwise.trainables.dash.compute.progress import Progress
 from branchwise.trainables.dash.compute.seeding import derive

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from branchwise.trainables.columns import Column, PlotSpec, under
+from branchwise.run_files.columns import Column, PlotSpec, under
 
 # fmt: off
 VALUE = Column(name="value", about="distance of the samples to the reference set", better="lower", searchable=True,

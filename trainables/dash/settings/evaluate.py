@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from branchwise.trainables.columns import under
+from branchwise.run_files.columns import under
 from branchwise.trainables.dash.settings.columns import COLUMNS
 from branchwise.trainables.dash.settings.features import Classifier, Features
 from branchwise.trainables.dash.settings.guidance import (

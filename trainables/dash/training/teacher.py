@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from branchwise.trainables.columns import under
+from branchwise.run_files.columns import under
 from branchwise.trainables.contract import Context
 from branchwise.trainables.dash.compute import modes
 from branchwise.trainables.dash.compute.progress import Progress
