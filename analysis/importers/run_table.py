@@ -244,6 +244,11 @@ def listed(texts: Iterable[str], limit: int = 8) -> str:
     return " and ".join(filter(None, [", ".join(labels[:-1]), labels[-1]])) if labels else ""
 
 
+def counted(names: Sequence[str], noun: str = "run", limit: int = 5) -> str:
+    """The number of these, with the first of their names: `2 runs: a and b`."""
+    return f"{count(len(names), noun)}: {listed(names, limit)}"
+
+
 def _series_as_text(series: pd.Series) -> Any:
     """A column of a DataFrame as an Arrow string column; NaN, None and NA are empty."""
     missing = series.isna().to_numpy()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,7 +11,6 @@ import pyarrow as pa
 from branchwise.analysis.importers.files import csv_file, json_file, parquet
 from branchwise.analysis.importers.files.folders import relative, walk
 from branchwise.analysis.importers.files.sqlite_file import is_database, tables
-from branchwise.analysis.importers.reader import Reader
 from branchwise.analysis.importers.run_table import RunTable, listed
 from branchwise.analysis.importers.trackers import (
     hydra,
@@ -26,23 +26,99 @@ from branchwise.analysis.importers.trackers import (
 )
 from branchwise.analysis.records.damage import RunFolderError
 
+
+@dataclass(frozen=True, kw_only=True)
+class Reader:
+    """A kind of source.
+
+    Attributes:
+        name: Its name in the table of docs/runs-elsewhere.md.
+        reads: What it reads, for messages.
+        read: The runs in it. Opens no file for writing; raises RunFolderError for refused content.
+        recognizes: Whether a file is of this kind, by its content; None where it reads only folders.
+        folders: The folders of the runs in a folder; None where it reads only files.
+    """
+
+    name: str
+    reads: str
+    read: Callable[[Path], RunTable]
+    recognizes: Callable[[Path], bool] | None = None
+    folders: Callable[[Path], Iterable[Path]] | None = None
+
+
 # In this order: the first that recognizes a source reads it.
 READERS: tuple[Reader, ...] = (
-    ray_tune.READER,
-    mlflow.FOLDER,
-    mlflow.DATABASE,
-    optuna.DATABASE,
-    optuna.JOURNAL,
-    trackio.READER,
-    wandb.READER,
-    sacred.READER,
-    hydra.READER,
-    lightning.READER,
-    tensorboard.READER,
-    neptune.READER,
-    parquet.READER,
-    json_file.READER,
-    csv_file.READER,
+    Reader(name="Ray Tune", reads="a results folder of Ray Tune", read=ray_tune.read, folders=ray_tune.folders),
+    Reader(
+        name="MLflow folder", reads="an MLflow tracking folder", read=mlflow.read_folder, folders=mlflow.run_folders
+    ),
+    Reader(
+        name="MLflow database",
+        reads="an MLflow database (.db or sqlite:///FILE)",
+        read=mlflow.read_database,
+        recognizes=mlflow.recognizes_database,
+    ),
+    Reader(
+        name="Optuna database",
+        reads="an Optuna storage (.db or sqlite:///FILE)",
+        read=optuna.read_database,
+        recognizes=optuna.recognizes_database,
+    ),
+    Reader(
+        name="Optuna journal",
+        reads="an Optuna journal (.log)",
+        read=optuna.read_journal,
+        recognizes=optuna.recognizes_journal,
+    ),
+    Reader(
+        name="Trackio",
+        reads="a database of Trackio (.db), or the folder of several",
+        read=trackio.read,
+        recognizes=trackio.recognizes,
+        folders=trackio.folders,
+    ),
+    Reader(
+        name="W&B folder",
+        reads="a `wandb` folder, or a .wandb file in it",
+        read=wandb.read,
+        recognizes=wandb.recognizes,
+        folders=wandb.folders,
+    ),
+    Reader(name="Sacred", reads="a folder of Sacred's FileStorageObserver", read=sacred.read, folders=sacred.folders),
+    Reader(name="Hydra", reads="a folder of Hydra's jobs, such as `multirun`", read=hydra.read, folders=hydra.folders),
+    Reader(
+        name="Lightning CSVLogger",
+        reads="a folder of Lightning's CSVLogger",
+        read=lightning.read,
+        folders=lightning.folders,
+    ),
+    Reader(
+        name="TensorBoard",
+        reads="a folder of TensorBoard's event files",
+        read=tensorboard.read,
+        recognizes=tensorboard.recognizes,
+        folders=tensorboard.folders,
+    ),
+    Reader(
+        name="Neptune exporter",
+        reads="the Parquet files of Neptune's exporter, or their folder",
+        read=neptune.read,
+        recognizes=neptune.recognizes,
+        folders=neptune.folders,
+    ),
+    Reader(name="Parquet", reads="a Parquet table", read=parquet.read, recognizes=parquet.recognizes),
+    Reader(
+        name="JSON",
+        reads="a JSON file of W&B's API or of records, as a list or one a line",
+        read=json_file.read,
+        recognizes=json_file.recognizes,
+    ),
+    Reader(
+        name="CSV",
+        reads="a CSV table (.csv, .tsv, .txt; also .gz, .bz2, .xz, .zip)",
+        read=csv_file.read,
+        recognizes=csv_file.recognizes,
+    ),
 )
 _SQLITE = "sqlite:///"
 
@@ -80,10 +156,10 @@ def _reader_of(path: Path) -> tuple[Reader, tuple[str, ...]]:
         RunFolderError: No reader matches, or a folder holds runs of two tools, none of which are in those of the other.
     """
     if not path.is_dir():
-        reader = next((item for item in READERS if item.recognizes(path)), None)
-        if reader is None:
-            raise RunFolderError(_unknown(path))
-        return reader, ()
+        for reader in READERS if path.is_file() else ():
+            if reader.recognizes and reader.recognizes(path):
+                return reader, ()
+        raise RunFolderError(_unknown(path))
     roots = {reader.name: list(reader.folders(path)) for reader in READERS if reader.folders}
     able = [reader for reader in READERS if roots.get(reader.name)]
     if not able:

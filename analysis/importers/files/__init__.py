@@ -1,1 +1,1 @@
-"""Files that any program may write: a module for each format, with a `Reader` where a file is a table of runs."""
+"""Files that any program may write: a module for each format; `sources.READERS` lists those that are tables of runs."""

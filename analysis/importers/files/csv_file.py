@@ -17,7 +17,6 @@ from pyarrow import csv as arrow_csv
 
 from branchwise.analysis.importers.files.content import first_bytes, read_content
 from branchwise.analysis.importers.files.exports import recognize_export
-from branchwise.analysis.importers.reader import Reader
 from branchwise.analysis.importers.run_table import RunTable, from_columns
 from branchwise.analysis.records.damage import RunFolderError
 
@@ -32,7 +31,7 @@ def recognizes(path: Path) -> bool:
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes[-1:] and suffixes[-1] in COMPRESSED:
         suffixes.pop()
-    return path.is_file() and bool(suffixes) and suffixes[-1] in SUFFIXES and b"\x00" not in first_bytes(path)
+    return bool(suffixes) and suffixes[-1] in SUFFIXES and b"\x00" not in first_bytes(path)
 
 
 def read(path: Path) -> RunTable:
@@ -166,11 +165,3 @@ def _without_empty_rows(columns: list[Any]) -> list[Any]:
         if not empty.any():
             return columns
     return [column.filter(pa.array(~empty)) for column in columns]
-
-
-READER = Reader(
-    name="CSV",
-    reads="a CSV table (.csv, .tsv, .txt; also .gz, .bz2, .xz, .zip)",
-    recognizes=recognizes,
-    read=read,
-)

@@ -11,7 +11,6 @@ from typing import Any
 
 from branchwise.analysis.importers.files.content import first_bytes, read_content
 from branchwise.analysis.importers.files.exports import recognize_export, wandb_table
-from branchwise.analysis.importers.reader import Reader
 from branchwise.analysis.importers.run_table import SETTING, RunTable, as_settings, from_records, joined
 from branchwise.analysis.records.damage import RunFolderError
 
@@ -21,9 +20,7 @@ BATCH = 20_000  # runs that are Python objects at a time
 
 def recognizes(path: Path) -> bool:
     suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
-    return path.is_file() and (
-        any(suffix in SUFFIXES for suffix in suffixes) or first_bytes(path, 512).lstrip()[:1] in (b"{", b"[")
-    )
+    return any(suffix in SUFFIXES for suffix in suffixes) or first_bytes(path, 512).lstrip()[:1] in (b"{", b"[")
 
 
 def read(path: Path) -> RunTable:
@@ -97,11 +94,3 @@ def _flat(run: Mapping[str, Any]) -> dict[str, Any]:
         else:
             flat[key] = value
     return flat
-
-
-READER = Reader(
-    name="JSON",
-    reads="a JSON file of W&B's API or of records, as a list or one a line",
-    recognizes=recognizes,
-    read=read,
-)

@@ -10,14 +10,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from branchwise.analysis.importers.files.exports import recognize_export
-from branchwise.analysis.importers.reader import Reader
 from branchwise.analysis.importers.run_table import RunTable, as_text, from_columns
 from branchwise.analysis.records.folder import refuse_huge
 
 
 def recognizes(path: Path) -> bool:
-    if not path.is_file():
-        return False
     with path.open("rb") as file:
         return file.read(4) == b"PAR1" or path.suffix.lower() in (".parquet", ".pq")
 
@@ -46,6 +43,3 @@ def _texts(column: Any) -> Any:
     else:
         texts = pa.chunked_array([pa.array([as_text(value) for value in column.to_pylist()], pa.string())])
     return pc.fill_null(texts, "")
-
-
-READER = Reader(name="Parquet", reads="a Parquet table", recognizes=recognizes, read=read)

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from branchwise.analysis.importers.history.points import Points
 from branchwise.analysis.importers.options import ImportOptions
-from branchwise.analysis.importers.run_table import Mask, RunTable, count, listed
+from branchwise.analysis.importers.run_table import Mask, RunTable, count, counted
 from branchwise.analysis.importers.text.states import endings, state_columns
 from branchwise.analysis.records.damage import RunFolderError
 
@@ -42,7 +42,7 @@ def choose_values(
     _refuse_without_history(runs, points, needed & ~runs.is_empty(value), at, value, source)
     if step is not None:
         _refuse_without_step(runs, points, step, needed, value, source)
-        chosen = _take(points, points.steps == step)
+        chosen = points.take(points.steps == step)
         notes = [f"{value} is the value at step {step:g} of each run.", *_doubled(chosen, value)]
     elif at == "last":
         chosen = points
@@ -70,22 +70,17 @@ def _read(at: str | None) -> tuple[str | None, float | None]:
     return f"{step:g}", step
 
 
-def _take(points: Points, mask: Mask) -> Points:
-    return Points(rows=points.rows[mask], steps=points.steps[mask], values=points.values[mask])
-
-
 def _at_end(points: Points) -> Points:
     """The points at the largest step of each run."""
     last = np.full(int(points.rows.max()) + 1, -np.inf)
     np.maximum.at(last, points.rows, points.steps)
-    return _take(points, points.steps == last[points.rows])
+    return points.take(points.steps == last[points.rows])
 
 
 def _best(points: Points, maximize: bool) -> Points:
     """The best number of each run, NaN where it has none."""
     signed = np.where(np.isnan(points.values), np.inf, -points.values if maximize else points.values)
-    order = np.lexsort((-signed, points.rows))
-    return Points(rows=points.rows[order], steps=points.steps[order], values=points.values[order])
+    return points.take(np.lexsort((-signed, points.rows)))
 
 
 def _optimism(points: Points, value: str) -> list[str]:
@@ -116,30 +111,27 @@ def _refuse_without_history(runs: RunTable, points: Points, needed: Mask, at: st
     """Refuses runs that have a value and no history of it."""
     has_any = np.zeros(len(runs), dtype=bool)
     has_any[points.rows] = True
-    missing_files = np.flatnonzero(needed & ~has_any)
-    if len(missing_files):
-        names = f"{count(len(missing_files), 'run')}: {listed([runs.label(int(row)) for row in missing_files], 5)}"
-        raise RunFolderError(f"{source}: {value} has one value and no history in {names}; leave out --at {at}")
+    missing = [runs.label(int(row)) for row in np.flatnonzero(needed & ~has_any)]
+    if missing:
+        raise RunFolderError(
+            f"{source}: {value} has one value and no history in {counted(missing)}; leave out --at {at}"
+        )
 
 
 def _refuse_without_step(runs: RunTable, points: Points, step: float, needed: Mask, value: str, source: str) -> None:
     """Refuses a step that a finished run with a history does not have."""
     has_any, has_step = np.zeros(len(runs), dtype=bool), np.zeros(len(runs), dtype=bool)
     has_any[points.rows], has_step[points.rows[points.steps == step]] = True, True
-    missing_files = np.flatnonzero(needed & has_any & ~has_step)
-    if not len(missing_files):
+    missing = [runs.label(int(row)) for row in np.flatnonzero(needed & has_any & ~has_step)]
+    if not missing:
         return
-    names = listed([runs.label(int(row)) for row in missing_files], 5)
-    counted = np.flatnonzero(needed & has_any)
-    stored = np.isin(points.rows, counted)
+    compared = np.flatnonzero(needed & has_any)
+    stored = np.isin(points.rows, compared)
     pairs = np.unique(np.stack([points.steps[stored], points.rows[stored].astype(np.float64)]), axis=1)
     steps, number = np.unique(pairs[0], return_counts=True)
-    shared = steps[number == len(counted)]
+    shared = steps[number == len(compared)]
     step_text = f"the last step that all have is {shared[-1]:.12g}" if len(shared) else "there is no step that all have"
-    raise RunFolderError(
-        f"{source}: {value} has no value at step {step:.12g} in {count(len(missing_files), 'run')}: {names}; "
-        f"{step_text}"
-    )
+    raise RunFolderError(f"{source}: {value} has no value at step {step:.12g} in {counted(missing)}; {step_text}")
 
 
 def _notes_of_default(runs: RunTable, value: str) -> list[str]:

@@ -23,10 +23,13 @@ class Points:
     steps: Floats
     values: Floats
 
+    def take(self, positions: Ints | NDArray[np.bool_]) -> Points:
+        """The points at these positions, or where a mask is true."""
+        return Points(rows=self.rows[positions], steps=self.steps[positions], values=self.values[positions])
+
     def sorted(self) -> Points:
         """The points by run and step; those of the same step stay in their order."""
-        order = np.lexsort((self.steps, self.rows))
-        return Points(rows=self.rows[order], steps=self.steps[order], values=self.values[order])
+        return self.take(np.lexsort((self.steps, self.rows)))
 
 
 NO_POINTS = Points(rows=np.zeros(0, np.int64), steps=np.zeros(0), values=np.zeros(0))
@@ -62,8 +65,7 @@ class History:
         new = np.full(size, -1, dtype=np.int64)
         new[self.rows] = np.arange(len(self.rows))
         rows = new[points.rows]
-        stored = rows >= 0
-        return Points(rows=rows[stored], steps=points.steps[stored], values=points.values[stored]).sorted()
+        return replace(points, rows=rows).take(rows >= 0).sorted()
 
 
 @dataclass

@@ -1,1 +1,1 @@
-"""Files of trackers and tuners: a module for each, with the `Reader` that `sources.READERS` lists."""
+"""Files of trackers and tuners: a module for each; `sources.READERS` lists them."""

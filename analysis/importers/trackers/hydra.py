@@ -11,8 +11,7 @@ from branchwise.analysis.importers.files.folders import relative, walk
 from branchwise.analysis.importers.files.history_csv import STEP_NAMES, read_history
 from branchwise.analysis.importers.files.yaml_text import read_yaml
 from branchwise.analysis.importers.history.points import MetricLog
-from branchwise.analysis.importers.reader import Reader
-from branchwise.analysis.importers.run_table import SETTING, RunTable, as_settings, count, from_log, listed
+from branchwise.analysis.importers.run_table import SETTING, RunTable, as_settings, count, counted, from_log, listed
 from branchwise.analysis.importers.trackers.trackio import NO_STATES
 from branchwise.analysis.records.comparing import flatten
 from branchwise.analysis.records.damage import RunFolderError
@@ -29,10 +28,6 @@ def folders(path: Path) -> Iterator[Path]:
         if (folder / JOB / CONFIG).is_file():
             names.clear()
             yield folder
-
-
-def recognizes(path: Path) -> bool:
-    return path.is_dir() and next(folders(path), None) is not None
 
 
 def read(path: Path) -> RunTable:
@@ -52,8 +47,7 @@ def read(path: Path) -> RunTable:
     if without:
         notes.append(f"{count(len(without), 'job')} left no file of results: {listed(without, 5)}.")
     if cut_off:
-        notes.append(f"The last line of the results is cut off and left out in {count(len(cut_off), 'job')}: "
-                     f"{listed(cut_off, 5)}.")  # fmt: skip
+        notes.append(f"The last line of the results is cut off and left out in {counted(cut_off, 'job')}.")
     return from_log(facts, settings, log, results, run_id="run", notes=tuple(notes))
 
 
@@ -123,12 +117,3 @@ def _lines(file: Path, text: str) -> tuple[list[Any], bool]:
                 return content, False
             raise RunFolderError(f"{file}, line {number}: it is no JSON ({error})") from error
     return content, True
-
-
-READER = Reader(
-    name="Hydra",
-    reads="a folder of Hydra's jobs, such as `multirun`",
-    recognizes=recognizes,
-    read=read,
-    folders=folders,
-)

@@ -10,8 +10,7 @@ from branchwise.analysis.importers.files.folders import relative, walk
 from branchwise.analysis.importers.files.history_csv import read_history
 from branchwise.analysis.importers.files.yaml_text import HPARAMS, read_yaml
 from branchwise.analysis.importers.history.points import MetricLog
-from branchwise.analysis.importers.reader import Reader
-from branchwise.analysis.importers.run_table import RunTable, count, from_log, listed
+from branchwise.analysis.importers.run_table import RunTable, counted, from_log
 from branchwise.analysis.importers.trackers.event_file import MARK
 from branchwise.analysis.importers.trackers.trackio import NO_STATES
 
@@ -23,10 +22,6 @@ def folders(path: Path) -> Iterator[Path]:
     for folder, _, files in walk(path):
         if METRICS in files and HPARAMS in files:
             yield folder
-
-
-def recognizes(path: Path) -> bool:
-    return path.is_dir() and next(folders(path), None) is not None
 
 
 def read(path: Path) -> RunTable:
@@ -41,15 +36,5 @@ def read(path: Path) -> RunTable:
             cut_off.append(facts[-1]["run"])
     notes = [NO_STATES.format("Lightning's CSVLogger")]
     if cut_off:
-        notes.append(f"The last line of {METRICS} is cut off and left out in {count(len(cut_off), 'run')}: "
-                     f"{listed(cut_off, 5)}.")  # fmt: skip
+        notes.append(f"The last line of {METRICS} is cut off and left out in {counted(cut_off)}.")
     return from_log(facts, settings, log, run_id="run", notes=tuple(notes))
-
-
-READER = Reader(
-    name="Lightning CSVLogger",
-    reads="a folder of Lightning's CSVLogger",
-    recognizes=recognizes,
-    read=read,
-    folders=folders,
-)

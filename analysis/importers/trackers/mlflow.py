@@ -13,7 +13,6 @@ import yaml
 
 from branchwise.analysis.importers.files.sqlite_file import is_database, open_copy, tables
 from branchwise.analysis.importers.history.points import History, MetricLog, Points
-from branchwise.analysis.importers.reader import Reader
 from branchwise.analysis.importers.run_table import SETTING, RunTable, from_records
 from branchwise.analysis.records.damage import RunFolderError
 
@@ -115,13 +114,9 @@ def _latest_metrics(database: sqlite3.Connection) -> Iterator[tuple[str, str, st
         yield run, key, text
 
 
-def recognizes_folder(path: Path) -> bool:
-    return path.is_dir() and next(_run_folders(path), None) is not None
-
-
 def read_folder(path: Path) -> RunTable:
     rows, folders, experiments = [], list[Path](), dict[Path, tuple[str, str]]()
-    for folder in _run_folders(path):
+    for folder in run_folders(path):
         run = _meta(folder)
         above = folder.parent
         if above not in experiments:
@@ -146,7 +141,7 @@ def read_folder(path: Path) -> RunTable:
     return _table(rows, lambda name: _points_of_folders(folders, _key(name)))
 
 
-def _run_folders(path: Path) -> Iterator[Path]:
+def run_folders(path: Path) -> Iterator[Path]:
     """The folders of runs below a folder, none of which is in another; hidden ones are MLflow's trash."""
     for folder, folders, files in os.walk(path):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -229,18 +224,3 @@ def _table(rows: list[dict[str, Any]], load: Callable[[str], Points]) -> RunTabl
         rows, kinds=dict.fromkeys(metrics, "metric"), state="state", run_id="run_id", parent="parent",
         experiment="experiment" if "experiment" in names else None, history=History(load=load),
     )  # fmt: skip
-
-
-DATABASE = Reader(
-    name="MLflow database",
-    reads="an MLflow database (.db or sqlite:///FILE)",
-    recognizes=recognizes_database,
-    read=read_database,
-)
-FOLDER = Reader(
-    name="MLflow folder",
-    reads="an MLflow tracking folder",
-    recognizes=recognizes_folder,
-    read=read_folder,
-    folders=_run_folders,
-)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ import pyarrow.parquet as pq
 
 from branchwise.analysis.importers.files.folders import walk
 from branchwise.analysis.importers.history.points import MetricLog
-from branchwise.analysis.importers.reader import Reader
 from branchwise.analysis.importers.run_table import RunTable, as_text, count, from_log
 from branchwise.analysis.records.damage import RunFolderError
 from branchwise.analysis.records.folder import refuse_huge
@@ -28,7 +28,7 @@ _FAILED = "sys/failed"
 _PART = "_part_"
 
 
-def _is_export(path: Path) -> bool:
+def recognizes(path: Path) -> bool:
     try:
         return path.suffix == ".parquet" and set(_COLUMNS) <= set(pq.read_schema(path).names)
     except (pa.ArrowException, OSError):
@@ -37,10 +37,10 @@ def _is_export(path: Path) -> bool:
 
 def _files(path: Path) -> Iterator[Path]:
     if path.is_file():
-        yield from [path] if _is_export(path) else []
+        yield from [path] if recognizes(path) else []
         return
     for folder, _, names in walk(path):
-        yield from (folder / name for name in names if name.endswith(".parquet") and _is_export(folder / name))
+        yield from (folder / name for name in names if name.endswith(".parquet") and recognizes(folder / name))
 
 
 def _complete_runs(path: Path) -> tuple[list[Path], int]:
@@ -64,20 +64,12 @@ def _run_of(file: Path) -> tuple[Path, str]:
 
 
 def folders(path: Path) -> Iterator[Path]:
-    return (file.parent for file in _files(path)) if path.is_dir() else iter(())
-
-
-def recognizes(path: Path) -> bool:
-    return next(_files(path), None) is not None
+    return (file.parent for file in _files(path))
 
 
 def read(path: Path) -> RunTable:
-    log, rows, facts, scalars = (
-        MetricLog(),
-        dict[tuple[str, str], int](),
-        list[dict[str, Any]](),
-        list[dict[str, Any]](),
-    )
+    log, rows = MetricLog(), dict[tuple[str, str], int]()
+    facts, scalars = list[dict[str, Any]](), list[dict[str, Any]]()
     files, unfinished = _complete_runs(path)
     for file in files:
         content = pq.ParquetFile(file, page_checksum_verification=True)
@@ -147,13 +139,4 @@ def _with_scalars(table: RunTable, facts: list[dict[str, Any]], scalars: list[di
             texts = [text or item for text, item in zip(texts, logged, strict=True)]
             data = data.drop_columns([column])
         data = data.append_column(column, pa.array(texts, pa.string()))
-    return RunTable(**{**vars(table), "table": data})
-
-
-READER = Reader(
-    name="Neptune exporter",
-    reads="the Parquet files of Neptune's exporter, or their folder",
-    recognizes=recognizes,
-    read=read,
-    folders=folders,
-)
+    return replace(table, table=data)

@@ -11,7 +11,6 @@ from typing import Any
 
 from branchwise.analysis.importers.files.content import first_bytes
 from branchwise.analysis.importers.files.sqlite_file import is_database, private_copy, tables
-from branchwise.analysis.importers.reader import Reader
 from branchwise.analysis.importers.run_table import RunTable, as_settings, from_records
 from branchwise.analysis.records.damage import RunFolderError
 
@@ -21,7 +20,7 @@ def recognizes_database(path: Path) -> bool:
 
 
 def recognizes_journal(path: Path) -> bool:
-    return path.is_file() and first_bytes(path, 256).lstrip().startswith(b'{"op_code"')
+    return first_bytes(path, 256).lstrip().startswith(b'{"op_code"')
 
 
 def read_database(path: Path) -> RunTable:
@@ -83,17 +82,3 @@ def _row(study: str, trial: Any) -> dict[str, Any]:
     facts = {"study": study, "trial": str(trial.number), "state": trial.state.name.lower(), **values}
     attributes = {f"user_attrs.{key}" if key in facts else key: value for key, value in trial.user_attrs.items()}
     return {**facts, **attributes, **as_settings(trial.params)}
-
-
-DATABASE = Reader(
-    name="Optuna database",
-    reads="an Optuna storage (.db or sqlite:///FILE)",
-    recognizes=recognizes_database,
-    read=read_database,
-)
-JOURNAL = Reader(
-    name="Optuna journal",
-    reads="an Optuna journal (.log)",
-    recognizes=recognizes_journal,
-    read=read_journal,
-)

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from branchwise.analysis.importers.history.points import History, MetricLog, Points
-from branchwise.analysis.importers.reader import Reader
-from branchwise.analysis.importers.run_table import SETTING, RunTable, as_settings, count, from_records, listed
+from branchwise.analysis.importers.run_table import SETTING, RunTable, as_settings, counted, from_records, metric_name
 from branchwise.analysis.records.damage import RunFolderError
 
 PARAMS, RESULTS = "params.json", "result.json"
@@ -30,14 +29,10 @@ class Trial:
     cut_off: bool
 
 
-def recognizes(path: Path) -> bool:
-    return path.is_dir() and next(_trial_folders(path), None) is not None
-
-
 def read(path: Path) -> RunTable:
     states: dict[Path, Mapping[str, str]] = {}
     trials = []
-    for folder in _trial_folders(path):
+    for folder in folders(path):
         if folder.parent not in states:
             states[folder.parent] = _states(folder.parent)
         trials.append(_trial(folder, states[folder.parent]))
@@ -52,7 +47,7 @@ def table_of_results(results: Any) -> RunTable:
     Tune writes no folder where TUNE_DISABLE_AUTO_CALLBACK_LOGGERS is set, and its storage may be remote.
     """
     path = Path(results.experiment_path)
-    if recognizes(path):
+    if any(folders(path)):
         return read(path)
     trials = [
         Trial(
@@ -109,10 +104,7 @@ def _results(file: Path) -> Iterator[Mapping[str, Any]]:
 
 def _row(path: Path, trial: Trial, ends_are_reported: bool) -> dict[str, Any]:
     experiment = trial.folder.parent.relative_to(path).as_posix()
-    metrics = {
-        (f"metrics.{name}" if name in _FACTS or name.startswith(SETTING) else name): value
-        for name, value in _slashed(trial.result).items()
-    }
+    metrics = {metric_name(name, _FACTS): value for name, value in _slashed(trial.result).items()}
     return {
         "experiment": path.name if experiment == "." else experiment, "trial": trial.folder.name,
         "state": _state(trial, ends_are_reported), **metrics, **as_settings(trial.settings),
@@ -136,15 +128,13 @@ def _state(trial: Trial, ends_are_reported: bool) -> str:
 def _notes(trials: list[Trial]) -> tuple[str, ...]:
     notes = []
     if cut := [trial.folder.name for trial in trials if trial.cut_off]:
-        notes.append(
-            f"{RESULTS} is cut off, so the last value is not known, in {count(len(cut), 'trial')}: {listed(cut, 3)}."
-        )
+        notes.append(f"{RESULTS} is cut off, so the last value is not known, in {counted(cut, 'trial', 3)}.")
     if not any(trial.state for trial in trials):
         notes.append("There is no experiment_state-*.json, so how the trials ended is known from their results alone.")
     return tuple(notes)
 
 
-def _trial_folders(path: Path) -> Iterator[Path]:
+def folders(path: Path) -> Iterator[Path]:
     """Folders with settings and results, none of which is in another; a trial that never reported has its settings
     only, next to others."""
     for folder, folders, files in os.walk(path):
@@ -219,12 +209,3 @@ def _slashed(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, item in value.items():
         flat |= _slashed(item, f"{prefix}{key}/") if isinstance(item, Mapping) else {f"{prefix}{key}": item}
     return flat
-
-
-READER = Reader(
-    name="Ray Tune",
-    reads="a results folder of Ray Tune",
-    recognizes=recognizes,
-    read=read,
-    folders=_trial_folders,
-)

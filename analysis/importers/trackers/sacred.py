@@ -10,8 +10,7 @@ from typing import Any
 
 from branchwise.analysis.importers.files.folders import relative, walk
 from branchwise.analysis.importers.history.points import MetricLog
-from branchwise.analysis.importers.reader import Reader
-from branchwise.analysis.importers.run_table import RunTable, count, from_log, listed
+from branchwise.analysis.importers.run_table import RunTable, counted, from_log
 from branchwise.analysis.records.comparing import flatten
 
 RUN, CONFIG, METRICS, INFO = "run.json", "config.json", "metrics.json", "info.json"
@@ -32,10 +31,6 @@ def _candidates(path: Path) -> Iterator[Path]:
             yield folder
 
 
-def recognizes(path: Path) -> bool:
-    return path.is_dir() and next(folders(path), None) is not None
-
-
 def read(path: Path) -> RunTable:
     log, facts, settings, results, damaged = MetricLog(), [], [], [], []
     for row, folder in enumerate(_candidates(path)):
@@ -54,12 +49,8 @@ def read(path: Path) -> RunTable:
         if not is_complete or not _is_complete(folder / CONFIG) or not _is_complete(folder / RUN):
             damaged.append(facts[-1]["run"])
             facts[-1]["state"] = "interrupted"
-    notes: tuple[str, ...] = ()
-    if damaged:
-        notes = (f"Files are cut off, so values are not known, in {count(len(damaged), 'run')}: {listed(damaged, 5)}.",)
-    return from_log(
-        facts, settings, log, results, state="state", run_id="run", experiment="experiment", notes=notes
-    )  # fmt: skip
+    notes = (f"Files are cut off, so values are not known, in {counted(damaged)}.",) if damaged else ()
+    return from_log(facts, settings, log, results, state="state", run_id="run", experiment="experiment", notes=notes)
 
 
 def _content(file: Path) -> Any:
@@ -125,12 +116,3 @@ def _plain(value: Any) -> Any:
             return _plain(value[key])
     return {key.removeprefix("json://").strip('"') if key.startswith("json://") else key: _plain(item)
             for key, item in value.items()}  # fmt: skip
-
-
-READER = Reader(
-    name="Sacred",
-    reads="a folder of Sacred's FileStorageObserver",
-    recognizes=recognizes,
-    read=read,
-    folders=folders,
-)

@@ -13,8 +13,7 @@ from branchwise.analysis.importers.files.folders import relative, walk
 from branchwise.analysis.importers.files.framing import tfrecords
 from branchwise.analysis.importers.files.yaml_text import HPARAMS, read_yaml
 from branchwise.analysis.importers.history.points import MetricLog
-from branchwise.analysis.importers.reader import Reader
-from branchwise.analysis.importers.run_table import RunTable, count, from_log, listed
+from branchwise.analysis.importers.run_table import RunTable, count, counted, from_log, listed
 from branchwise.analysis.importers.trackers.event_file import EXACT, MARK, Events
 from branchwise.analysis.records.damage import RunFolderError
 
@@ -45,9 +44,7 @@ def folders(path: Path) -> Iterator[Path]:
 
 
 def recognizes(path: Path) -> bool:
-    if path.is_file():
-        return MARK in path.name and len(tfrecords(path.read_bytes()).starts) > 0
-    return next(folders(path), None) is not None
+    return MARK in path.name and len(tfrecords(path.read_bytes()).starts) > 0
 
 
 def read(path: Path) -> RunTable:
@@ -146,12 +143,10 @@ def _notes(path: Path, runs: list[Run], without: list[Path], ends_are_reported: 
         ("damaged", "Event files are damaged, so the last values are not known, in"),
     ):
         affected = [
-            relative(run.folder, path)
-            for run in runs
-            if any(getattr(event_file, attribute) for _, event_file in run.parts)
+            relative(run.folder, path) for run in runs if any(getattr(events, attribute) for _, events in run.parts)
         ]
         if affected:
-            yield f"{what} {count(len(affected), 'run')}: {listed(affected, 5)}."
+            yield f"{what} {counted(affected)}."
     if not ends_are_reported:
         yield "The event files do not say how the runs ended."
     large = {
@@ -162,12 +157,3 @@ def _notes(path: Path, runs: list[Run], without: list[Path], ends_are_reported: 
     }
     if large:
         yield f"TensorBoard keeps numbers as doubles, so {listed(sorted(large))} may not be exact above 2^53."
-
-
-READER = Reader(
-    name="TensorBoard",
-    reads="a folder of TensorBoard's event files",
-    recognizes=recognizes,
-    read=read,
-    folders=folders,
-)

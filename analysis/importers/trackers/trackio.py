@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from branchwise.analysis.importers.files.sqlite_file import is_database, open_copy, tables
 from branchwise.analysis.importers.history.points import MetricLog
-from branchwise.analysis.importers.reader import Reader
 from branchwise.analysis.importers.run_table import RunTable, from_log
 from branchwise.analysis.records.comparing import flatten
 from branchwise.analysis.records.damage import RunFolderError
@@ -22,18 +21,15 @@ _SPECIAL = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-
 
 
 def recognizes(path: Path) -> bool:
-    return next(_databases(path), None) is not None
+    return is_database(path) and {"configs", "metrics", "system_metrics"} <= tables(path)
 
 
-def _databases(path: Path) -> Iterator[Path]:
-    for file in sorted(path.glob("*.db")) if path.is_dir() else [path]:
-        if is_database(file) and {"configs", "metrics", "system_metrics"} <= tables(file):
-            yield file
+def folders(path: Path) -> list[Path]:
+    return [path] if _databases(path) else []
 
 
-def folders(path: Path) -> Iterator[Path]:
-    if path.is_dir() and recognizes(path):
-        yield path
+def _databases(path: Path) -> list[Path]:
+    return [file for file in sorted(path.glob("*.db")) if recognizes(file)] if path.is_dir() else [path]
 
 
 def read(path: Path) -> RunTable:
@@ -76,12 +72,3 @@ def _mapping(file: Path, run: str, content: bytes | str) -> Mapping[str, Any]:
     except ValueError as error:
         raise RunFolderError(f"{file}, run {run}: what it logged is no JSON ({error})") from error
     return value if isinstance(value, Mapping) else {}
-
-
-READER = Reader(
-    name="Trackio",
-    reads="a database of Trackio (.db), or the folder of several",
-    recognizes=recognizes,
-    read=read,
-    folders=folders,
-)

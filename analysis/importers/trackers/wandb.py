@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,7 @@ from branchwise.analysis.importers.files.exports import wandb_table
 from branchwise.analysis.importers.files.folders import relative, walk
 from branchwise.analysis.importers.files.framing import log_records
 from branchwise.analysis.importers.history.points import NO_POINTS, History, MetricLog, Points
-from branchwise.analysis.importers.reader import Reader
-from branchwise.analysis.importers.run_table import RunTable, count, listed
+from branchwise.analysis.importers.run_table import RunTable, counted
 from branchwise.analysis.records.damage import RunFolderError
 
 _MAGIC = b":W&B"
@@ -44,9 +43,7 @@ def folders(path: Path) -> Iterator[Path]:
 
 
 def recognizes(path: Path) -> bool:
-    if path.is_file():
-        return first_bytes(path, len(_MAGIC)) == _MAGIC
-    return next(folders(path), None) is not None
+    return first_bytes(path, len(_MAGIC)) == _MAGIC
 
 
 def read(path: Path) -> RunTable:
@@ -58,11 +55,7 @@ def read(path: Path) -> RunTable:
             cut_off.append(relative(file.parent, path) if path.is_dir() else file.name)
     if not runs:
         raise RunFolderError(f"{path} holds no run: its logs end before their first record")
-    notes: tuple[str, ...] = ()
-    if cut_off:
-        notes = (
-            f"The log is cut off, and what follows is left out, in {count(len(cut_off), 'run')}: {listed(cut_off, 5)}.",
-        )
+    notes = (f"The log is cut off, and what follows is left out, in {counted(cut_off)}.",) if cut_off else ()
     records = [
         {**run.facts, "state": run.state, "config": run.config, "summary": _without_internal(run.summary)}
         for run in runs.values()
@@ -70,7 +63,7 @@ def read(path: Path) -> RunTable:
     table = wandb_table(records, notes)
     keys = {f"summary.{key}": key for key in log.names} | {key: key for key in log.names}
     history = History(load=lambda name: log.points(keys.get(name, "")), is_loaded=True, summary="the run's summary")
-    return RunTable(**{**vars(table), "history": history, "run_id": "id"})
+    return replace(table, history=history, run_id="id")
 
 
 def _without_internal(summary: dict[str, Any]) -> dict[str, Any]:
@@ -190,7 +183,7 @@ def table_of_api(runs: Iterable[Any]) -> RunTable:
         for run in all_runs
     ]
     table = wandb_table(records)
-    return RunTable(**{**vars(table), "history": History(load=_of_api(all_runs)), "run_id": "id"})
+    return replace(table, history=History(load=_of_api(all_runs)), run_id="id")
 
 
 def _of_api(runs: list[Any]) -> Callable[[str], Points]:
@@ -212,12 +205,3 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "keys") and hasattr(value, "__getitem__"):
         return {str(key): _plain(value[key]) for key in value.keys()}  # noqa: SIM118  # its summaries are no mappings
     return value
-
-
-READER = Reader(
-    name="W&B folder",
-    reads="a `wandb` folder, or a .wandb file in it",
-    recognizes=recognizes,
-    read=read,
-    folders=folders,
-)
