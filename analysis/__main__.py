@@ -114,7 +114,7 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> int:
         if args.paper:
             return _write_paper(folders, args)
         summary = build_report(folders, None if imported else args.out)
-    except (RunFolderError, IncomparableError) as error:
+    except (RunFolderError, IncomparableError, ArgumentsError) as error:
         return refuse(single_line(error))
     except OSError as error:  # a folder that cannot be read, or with a name that no file system accepts
         return refuse(single_line(f"{error.filename}: {error.strerror or error}"))
@@ -128,19 +128,17 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> int:
 
 
 def _refuse_unused(args: argparse.Namespace, imported: bool) -> None:
-    """Raises RunFolderError for an option without effect."""
-    from branchwise.analysis.records.damage import RunFolderError
-
+    """Raises ArgumentsError for an option without effect."""
     defaults = parser()
     unused = [] if imported else ["block", "direction", "scale", "range", "at", "experiment", "reference", "full",
                                "unpaired", "alpha"]  # fmt: skip
     unused += ["out"] if args.paper and not imported else [] if args.paper else ["columns", "digits", "percent"]
     if args.paper and args.json:
-        raise RunFolderError("--json: not used with --paper, which prints the paths of its files")
+        raise ArgumentsError("--json: not used with --paper, which prints the paths of its files")
     for name in unused:
         if getattr(args, name) != defaults.get_default(name):
             needs = "--paper" if name in ("columns", "digits", "percent") else "--components and --value"
-            raise RunFolderError(
+            raise ArgumentsError(
                 "--out: not used with --paper" if name == "out" else f"--{name}: only used with {needs}"
             )
 
@@ -149,14 +147,13 @@ def _across(args: argparse.Namespace, imported: bool) -> int:
     """Print what holds across runs on different data sets; with --out, write it as a report."""
     from branchwise.analysis.across import across, write_report
     from branchwise.analysis.console import make_console
-    from branchwise.analysis.records.damage import RunFolderError
     from branchwise.analysis.report.across.tables import document, effects_table
     from branchwise.analysis.report.numbers import to_json
     from branchwise.analysis.report.terminal import rich_table
 
     for option, given in (("--claim", args.claim), ("--paper", args.paper), ("--components and --value", imported)):
         if given:
-            raise RunFolderError(f"{option}: not used with --across, which combines finished run folders")
+            raise ArgumentsError(f"{option}: not used with --across, which combines finished run folders")
     result = across([_folder(name, args.storage) for name in args.run_folder])
     folder = write_report(result, args.out) if args.out else None
     if args.json:
@@ -173,7 +170,6 @@ def _across(args: argparse.Namespace, imported: bool) -> int:
 
 def _explored(folders: Sequence[Path], claims: Sequence[str]) -> list[Table]:
     """A table of exploratory claims for each run."""
-    from branchwise.analysis.records.damage import RunFolderError
     from branchwise.analysis.records.folder import load_run
     from branchwise.analysis.report.claims import exploratory_table
     from branchwise.analysis.statistics.findings import analyze_run, explore_run
@@ -186,7 +182,7 @@ def _explored(folders: Sequence[Path], claims: Sequence[str]) -> list[Table]:
             for findings, verdicts in zip(analyze_run(run), explore_run(run, claims), strict=True)
         ]
     except ValueError as error:
-        raise RunFolderError(f"--claim: {error}") from error
+        raise ArgumentsError(f"--claim: {error}") from error
 
 
 def _write_paper(folders: Sequence[Path], args: argparse.Namespace) -> int:
@@ -210,11 +206,10 @@ def _document(summary: Summary, explored: Sequence[Table]) -> dict[str, Any]:
 
 
 def _folder(name: str, storage: str) -> Path:
-    from branchwise.analysis.records.damage import RunFolderError
     from branchwise.analysis.records.folder import find_run
 
     if Path(name).is_file():
-        raise RunFolderError(
+        raise ArgumentsError(
             f"{name} is no run folder; for {EXTERNAL}, say --components, --block, --value and --direction"
         )
     return find_run(name, Path(storage))
@@ -224,13 +219,12 @@ def _from_external(args: argparse.Namespace) -> Path:
     """The run folder built from runs of another program."""
     from branchwise.analysis.importers.folder import run_from_table
     from branchwise.analysis.importers.options import ImportOptions, read_range, split_levels, split_names
-    from branchwise.analysis.records.damage import RunFolderError
 
     (source, *more) = args.run_folder
     if more:
-        raise RunFolderError(f"{more[0]}: external runs are analyzed one table at a time")
+        raise ArgumentsError(f"{more[0]}: external runs are analyzed one table at a time")
     if not args.value:
-        raise RunFolderError(f"{source}: name the column of the result with --value")
+        raise ArgumentsError(f"{source}: name the column of the result with --value")
     components = split_names(args.components)
     options = ImportOptions(
         components=components,

@@ -119,7 +119,7 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> int:
 
     try:
         comparison = _comparison(args)
-    except RunFolderError as error:
+    except (RunFolderError, ArgumentsError) as error:
         return refuse(single_line(error))
     if args.json:
         print_document(document(comparison))
@@ -151,19 +151,18 @@ def document(comparison: Comparison) -> dict[str, Any]:
 def _comparison(args: argparse.Namespace) -> Comparison:
     from branchwise.analysis.comparison import compare_groups, compare_runs
     from branchwise.analysis.importers.options import ImportOptions, read_range
-    from branchwise.analysis.records.damage import RunFolderError
 
     if args.group is None:
         for option in ("value", "block", "scale", "range", "experiment", "at"):
             if getattr(args, option):
-                raise RunFolderError(f"--{option}: is for a table, with --group; runs declare it themselves")
+                raise ArgumentsError(f"--{option}: is for a table, with --group; runs declare it themselves")
         if len(args.run) != 2:
-            raise RunFolderError(f"compare takes two runs or cells, not {len(args.run)}; or one table with --group")
+            raise ArgumentsError(f"compare takes two runs or cells, not {len(args.run)}; or one table with --group")
         return compare_runs(args.run[0], args.run[1], Path(args.storage), not args.unpaired, args.alpha)
     if len(args.run) != 1:
-        raise RunFolderError("--group: compares two groups of one table; name one")
+        raise ArgumentsError("--group: compares two groups of one table; name one")
     if not args.value:
-        raise RunFolderError(f"{args.run[0]}: name the column of the result with --value")
+        raise ArgumentsError(f"{args.run[0]}: name the column of the result with --value")
     options = ImportOptions(
         components=[], block=args.block, value=args.value, direction="", scale=args.scale,
         range=read_range(args.range) if args.range else None, experiment=args.experiment, at=args.at, alpha=args.alpha,

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import isnan
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from branchwise.analysis.declared.inference import ALPHA, Inference, check_alpha
+import pandas as pd
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from branchwise.analysis.declared.outcomes import Outcome
-    from branchwise.analysis.importers.options import ImportOptions
-    from branchwise.analysis.importers.run_table import RunTable
-    from branchwise.analysis.records.run import Run
-    from branchwise.analysis.statistics.comparisons.pairwise import Difference, Sample
+from branchwise.analysis.declared.inference import ALPHA, Inference
+from branchwise.analysis.declared.outcomes import Outcome
+from branchwise.analysis.importers.arrange import arrange
+from branchwise.analysis.importers.columns import find_column
+from branchwise.analysis.importers.options import BETTER, ImportOptions, read_alpha
+from branchwise.analysis.importers.run_table import RunTable, listed
+from branchwise.analysis.importers.sources import table_of
+from branchwise.analysis.records.comparing import IncomparableError, check_comparable, differing_fields
+from branchwise.analysis.records.damage import RunFolderError
+from branchwise.analysis.records.folder import find_run, load_run, parts
+from branchwise.analysis.records.run import Run
+from branchwise.analysis.statistics.comparisons.pairwise import Difference, Sample, adjusted, difference
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,10 +87,6 @@ def compare_runs(first: str, second: str, storage: Path, paired: bool = True, al
     Raises:
         RunFolderError: They are measured differently, or share no cell or no seed.
     """
-    from branchwise.analysis.records.comparing import IncomparableError, check_comparable, differing_fields
-    from branchwise.analysis.records.damage import RunFolderError
-    from branchwise.analysis.statistics.comparisons.pairwise import adjusted, difference
-
     sides = [_side(name, storage) for name in (first, second)]
     outcome = _same_outcome(sides)
     try:
@@ -94,7 +94,7 @@ def compare_runs(first: str, second: str, storage: Path, paired: bool = True, al
     except IncomparableError as error:
         raise RunFolderError(str(error)) from error
     pairs = _pairs(sides)
-    rules = Inference(paired=paired, alpha=_alpha(alpha))
+    rules = Inference(paired=paired, alpha=read_alpha(alpha))
     if paired:
         _refuse_unshared(pairs, sides)
     rows = adjusted([difference(name, pair, other, outcome, rules) for name, pair, other in pairs])
@@ -127,20 +127,7 @@ def compare_groups(runs: pd.DataFrame | RunTable | str, group: str, options: Imp
     Raises:
         RunFolderError: The number of groups is not two, or a group has a single run.
     """
-    import pandas as pd
-
-    from branchwise.analysis.declared.outcomes import Outcome
-    from branchwise.analysis.importers.arrange import arrange
-    from branchwise.analysis.importers.columns import find_column
-    from branchwise.analysis.importers.options import BETTER
-    from branchwise.analysis.importers.run_table import RunTable, from_frame, listed
-    from branchwise.analysis.importers.sources import read_runs
-    from branchwise.analysis.records.damage import RunFolderError
-    from branchwise.analysis.statistics.comparisons.pairwise import adjusted, difference
-
-    source = runs if isinstance(runs, str) else "the table"
-    table = from_frame(runs) if isinstance(runs, pd.DataFrame) else runs
-    table = table if isinstance(table, RunTable) else read_runs(str(table))
+    table, source = table_of(runs)
     labels = table.categorical(find_column(table, group, "setting", source)).used
     if len(labels) != 2:
         raise RunFolderError(
@@ -148,7 +135,7 @@ def compare_groups(runs: pd.DataFrame | RunTable | str, group: str, options: Imp
             f"analyze --components {group} --unpaired` compares several"
         )
     arranged = arrange(table, _with_group(options, group, labels[0]), source)
-    rules = Inference(paired=False, alpha=_alpha(options.alpha))
+    rules = Inference(paired=False, alpha=read_alpha(options.alpha))
     finished = arranged.arms[arranged.arms["status"] == "done"]
     samples = [
         {str(seed): float(value) for seed, value in zip(rows["block_label"], rows["value"], strict=True)}
@@ -165,28 +152,14 @@ def compare_groups(runs: pd.DataFrame | RunTable | str, group: str, options: Imp
 
 
 def _with_group(options: ImportOptions, group: str, reference: str) -> ImportOptions:
-    from dataclasses import replace
-
     return replace(
         options, components=[group], reference={group: reference or "none"}, paired=False,
         direction=options.direction or "minimize", scale=options.scale or "identity",
     )  # fmt: skip
 
 
-def _alpha(alpha: float) -> float:
-    from branchwise.analysis.records.damage import RunFolderError
-
-    try:
-        return check_alpha(alpha)
-    except ValueError as error:
-        raise RunFolderError(f"--alpha {alpha}: {error}") from error
-
-
 def _side(text: str, storage: Path) -> Side:
     """The run, or the cell of a run, that `NAME` or `NAME:CELL` names."""
-    from branchwise.analysis.records.damage import RunFolderError
-    from branchwise.analysis.records.folder import find_run, load_run, parts
-
     name, cell = text, ""
     if ":" in text and not Path(text).exists():
         name, _, cell = text.partition(":") if not Path(text.rpartition(":")[0]).exists() else text.rpartition(":")
@@ -208,8 +181,6 @@ def _side(text: str, storage: Path) -> Side:
 
 def _same_outcome(sides: Sequence[Side]) -> Outcome:
     """The primary outcome, the same of both. Raises RunFolderError where it is not."""
-    from branchwise.analysis.records.damage import RunFolderError
-
     first, other = (side.run.primary for side in sides)
     aspects: dict[str, tuple[Any, Any]] = {
         "metric": (first.title, other.title), "direction": (first.better, other.better),
@@ -225,8 +196,6 @@ def _same_outcome(sides: Sequence[Side]) -> Outcome:
 
 def _pairs(sides: Sequence[Side]) -> list[tuple[str, Sample, Sample]]:
     """What is compared: the two cells, or each cell that both have."""
-    from branchwise.analysis.records.damage import RunFolderError
-
     first, second = (side.samples() for side in sides)
     if sides[0].name == sides[1].name:
         raise RunFolderError(f"{sides[0].name}: is compared with itself; name two runs, or two cells as RUN:CELL")
@@ -249,8 +218,6 @@ def _pairs(sides: Sequence[Side]) -> list[tuple[str, Sample, Sample]]:
 
 
 def _refuse_unshared(pairs: Sequence[tuple[str, Sample, Sample]], sides: Sequence[Side]) -> None:
-    from branchwise.analysis.records.damage import RunFolderError
-
     for side in sides:
         if not side.run.inference.paired:
             raise RunFolderError(f"{side.name}: its runs share no seeds, as declared; compare with --unpaired")

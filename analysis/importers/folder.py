@@ -13,11 +13,11 @@ import yaml
 
 from branchwise.analysis.declared.claim_grammar import parse_claim
 from branchwise.analysis.declared.factors import ON
-from branchwise.analysis.declared.inference import ALPHA, check_alpha
+from branchwise.analysis.declared.inference import ALPHA
 from branchwise.analysis.importers.arrange import Arranged, arrange
-from branchwise.analysis.importers.options import BETTER, ImportOptions
-from branchwise.analysis.importers.run_table import RunTable, from_frame
-from branchwise.analysis.importers.sources import read_runs
+from branchwise.analysis.importers.options import BETTER, ImportOptions, read_alpha
+from branchwise.analysis.importers.run_table import RunTable
+from branchwise.analysis.importers.sources import table_of
 from branchwise.analysis.records.damage import RunFolderError, read_json
 from branchwise.analysis.records.folder import load_run
 from branchwise.run_files import schemas
@@ -35,15 +35,8 @@ def run_from_table(runs: pd.DataFrame | RunTable | str | Path, options: ImportOp
     A later call replaces the folder. Raises RunFolderError, and writes no file, when the runs are no ablation, a claim
     cannot be read, or `out` holds something else.
     """
-    source = str(runs) if isinstance(runs, str | Path) else "the table"
-    if isinstance(runs, pd.DataFrame):
-        table = from_frame(runs)
-    else:
-        table = runs if isinstance(runs, RunTable) else read_runs(str(runs))
-    try:
-        check_alpha(options.alpha)
-    except ValueError as error:
-        raise RunFolderError(f"--alpha {options.alpha}: {error}") from error
+    table, source = table_of(runs)
+    read_alpha(options.alpha)
     arranged = arrange(table, options, source)
     _refuse_long(arranged, options, source)
     folder = Path(out).resolve()

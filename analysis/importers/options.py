@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from branchwise.analysis.declared.inference import ALPHA
+from branchwise.analysis.declared.inference import ALPHA, check_alpha
 from branchwise.analysis.records.damage import RunFolderError
 from branchwise.run_files.columns import Better, Scale
 
@@ -50,6 +50,14 @@ class ImportOptions:
     at: str | None = None
     paired: bool = True
     alpha: float = ALPHA
+
+
+def read_alpha(alpha: float) -> float:
+    """The error that all tests share. Raises RunFolderError where it is none."""
+    try:
+        return check_alpha(alpha)
+    except ValueError as error:
+        raise RunFolderError(f"--alpha {alpha}: {error}") from error
 
 
 def split_names(text: str) -> list[str]:

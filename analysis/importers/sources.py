@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
 
 from branchwise.analysis.importers.files import csv_file, json_file, parquet
 from branchwise.analysis.importers.files.folders import relative, walk
 from branchwise.analysis.importers.files.sqlite_file import is_database, tables
-from branchwise.analysis.importers.run_table import RunTable, listed
+from branchwise.analysis.importers.run_table import RunTable, from_frame, listed
 from branchwise.analysis.importers.trackers import (
     hydra,
     lightning,
@@ -121,6 +122,13 @@ READERS: tuple[Reader, ...] = (
     ),
 )
 _SQLITE = "sqlite:///"
+
+
+def table_of(runs: pd.DataFrame | RunTable | str | Path) -> tuple[RunTable, str]:
+    """The table of runs, which may be in a file or folder, and what messages call it."""
+    if isinstance(runs, str | Path):
+        return read_runs(str(runs)), str(runs)
+    return from_frame(runs) if isinstance(runs, pd.DataFrame) else runs, "the table"
 
 
 def read_runs(source: str) -> RunTable:
