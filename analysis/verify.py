@@ -58,11 +58,8 @@ def _claims(findings: Findings) -> Check:
     if run.manifest.get("claims_after_the_runs"):
         return Check("claims", False, "they were written after the runs")
     if not run.claims:
-        return Check(
-            "claims",
-            not findings.claims_modified,
-            "the space has none" + (" any more" if findings.claims_modified else ""),
-        )
+        gone = findings.claims_modified
+        return Check("claims", not gone, f"the space has none{' any more' if gone else ''}")
     if findings.claims_modified:
         return Check("claims", False, f"they are not those that were sealed at {started}")
     seal = run.manifest.get("claims_sha256", "none; the whole space is sealed")
@@ -98,11 +95,8 @@ def _stopping(run: Run, of_data_sets: Sequence[Run], looks: LookResults | None) 
             return Check("stopping rule", False, f"{status_prefix}{len(names)} arms are {what}: {_some(names)}")
     without_value = tuple(run.failed_arms["arm"])
     if without_value:
-        return Check(
-            "stopping rule",
-            False,
-            f"{len(without_value)} of {len(run.arms)} arms gave no value: {_some(without_value)}",
-        )
+        message = f"{len(without_value)} of {len(run.arms)} arms gave no value: {_some(without_value)}"
+        return Check("stopping rule", False, message)
     if looks:
         why = f"where the look after {blocks} of at most {looks.looks.max} ended the run ({looks.ended})"
         return Check("stopping rule", True, f"{len(run.arms)} arms in {blocks} blocks, {why}")

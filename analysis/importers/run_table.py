@@ -95,12 +95,7 @@ class RunTable:
 
     def as_floats(self, name: str) -> NDArray[np.float64] | None:
         """A column as numbers, NaN where it is empty; None where a value is no number as programs print it."""
-        column = pc.utf8_trim_whitespace(self.table.column(name))
-        try:
-            numbers = pc.if_else(pc.equal(column, ""), None, column).cast(pa.float64())
-        except pa.ArrowInvalid:
-            return None
-        return np.asarray(numbers.to_numpy(), dtype=np.float64)
+        return floats_of(self.table.column(name))
 
     def is_empty(self, name: str) -> Mask:
         return np.asarray(pc.equal(pc.utf8_trim_whitespace(self.table.column(name)), "").to_numpy(), dtype=bool)
@@ -119,6 +114,16 @@ class RunTable:
             return self
         history = self.history.take(mask) if self.history else None
         return replace(self, table=self.table.filter(pa.array(mask)), history=history)
+
+
+def floats_of(texts: Any) -> NDArray[np.float64] | None:
+    """An Arrow column of texts as numbers, NaN where it is empty; None where a text is no number."""
+    texts = pc.utf8_trim_whitespace(texts)
+    try:
+        numbers = pc.if_else(pc.equal(texts, ""), None, texts).cast(pa.float64())
+    except pa.ArrowInvalid:
+        return None
+    return np.asarray(numbers.to_numpy(), dtype=np.float64)
 
 
 def from_records(records: Sequence[Mapping[str, Any]], **attributes: Any) -> RunTable:

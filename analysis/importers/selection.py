@@ -43,12 +43,19 @@ class Selected:
     percent: bool
     notes: tuple[str, ...]
 
-    def take(self, mask: Mask, *notes: str) -> Selected:
+    def take(self, mask: Mask, note: str) -> Selected:
         return replace(
             self, rows=self.rows[mask], components={name: item.take(mask) for name, item in self.components.items()},
             block=self.block.take(mask), values=self.values[mask], reasons=self.reasons.take(mask),
-            notes=(*self.notes, *filter(None, notes)),
+            notes=(*self.notes, note),
         )  # fmt: skip
+
+    def without_failed(self, excluded: Mask, why: str) -> Selected:
+        """The runs without these failed ones; a note gives the reason."""
+        if not excluded.any():
+            return self
+        number, reasons = count(int(excluded.sum()), "run"), listed(self.reasons.take(excluded).used, 3)
+        return self.take(~excluded, f"{number} without a result left out, {why}: {reasons}.")
 
     @property
     def failed(self) -> Mask:
@@ -178,13 +185,7 @@ def _without_unknown(selected: Selected, block: str) -> Selected:
     placed = selected.block.codes != _code(selected.block, "")
     for column in selected.components.values():
         placed &= np.isin(column.codes, np.unique(column.codes[~failed]))
-    missing = failed & ~placed
-    if not missing.any():
-        return selected
-    reasons = selected.reasons.take(missing).used
-    note = (f"{count(int(missing.sum()), 'run')} without a result left out, with no {block} or with settings that no "
-            f"finished run has: {listed(reasons, 3)}.")  # fmt: skip
-    return selected.take(~missing, note)
+    return selected.without_failed(failed & ~placed, f"with no {block} or with settings that no finished run has")
 
 
 def _without_reruns(selected: Selected) -> Selected:
@@ -194,12 +195,7 @@ def _without_reruns(selected: Selected) -> Selected:
     order = len(arm) - 1 - np.unique(arm[::-1], return_index=True)[1]
     is_last = np.zeros(len(arm), dtype=bool)
     is_last[order] = True
-    missing = failed & (finished | ~is_last)
-    if not missing.any():
-        return selected
-    reasons = selected.reasons.take(missing).used
-    note = f"{count(int(missing.sum()), 'run')} without a result left out, since made again: {listed(reasons, 3)}."
-    return selected.take(~missing, note)
+    return selected.without_failed(failed & (finished | ~is_last), "since made again")
 
 
 def _refuse_no_seed(runs: RunTable, selected: Selected, block: str, source: str) -> None:

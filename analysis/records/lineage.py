@@ -54,12 +54,8 @@ class Lineage:
     def decided(self) -> tuple[Decision, ...]:
         """What was tested before the extension."""
         names = [field.name for field in fields(Decision)]
-        return tuple(
-            Decision(
-                **{name: row[name] for name in names} | {"p_holm": nan if row["p_holm"] is None else row["p_holm"]}
-            )
-            for row in self.extends.get("decided") or ()
-        )
+        rows = [{name: row[name] for name in names} for row in self.extends.get("decided") or ()]
+        return tuple(Decision(**row | {"p_holm": nan if row["p_holm"] is None else row["p_holm"]}) for row in rows)
 
     @property
     def added(self) -> tuple[str, ...]:

@@ -40,7 +40,7 @@ MARK = "ablation.json"  # a folder that holds it is a report, and may be replace
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """What a terminal shows of a report, and the files written."""
+    """What a terminal shows of a report, and its folder."""
 
     warnings: tuple[str, ...]  # before any table
     answers: tuple[str, ...]
@@ -53,7 +53,6 @@ class Summary:
     measures: tuple[Table, ...]  # of models that were remeasured
     notes: tuple[str, ...]
     folder: Path
-    paths: tuple[Path, ...]
 
 
 def build_report(run_folders: Sequence[Path], out: Path | None = None) -> Summary:
@@ -80,7 +79,7 @@ def build_report(run_folders: Sequence[Path], out: Path | None = None) -> Summar
     write_files = _write_interim if any(findings.run.progress for findings in analyses) else _write_all
     try:
         with staged_folder(target) as staging:
-            names = write_files(staging, contents, target)
+            write_files(staging, contents, target)
     except OSError as error:
         raise RunFolderError(
             f"--out {target}: the report cannot be written: {error.strerror or error}; name a folder that can be "
@@ -98,7 +97,6 @@ def build_report(run_folders: Sequence[Path], out: Path | None = None) -> Summar
         measures=tuple(table for section in sections for table in measure_tables(section.remeasured)),
         notes=(*contents.across_notes, *dict.fromkeys(note for findings in analyses for note in _notes(findings))),
         folder=target,
-        paths=tuple(target / name for name in names),
     )
 
 
@@ -160,7 +158,7 @@ def _across_plots(contents: Contents) -> list[Plot]:
         return [forest(contents.across)] if contents.across else []
 
 
-def _write_all(folder: Path, contents: Contents, target: Path) -> list[str]:
+def _write_all(folder: Path, contents: Contents, target: Path) -> None:
     analyses, across_plots, visible = contents.analyses, _across_plots(contents), report_tables(contents)
     printed = [for_print(table, analyses) for table in visible]
     texts = {
@@ -174,16 +172,15 @@ def _write_all(folder: Path, contents: Contents, target: Path) -> list[str]:
     }
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
-    groups = [*(section.plots for section in contents.sections), across_plots]
-    return [*texts, *(name for group in groups for name in write(group, folder))]
+    for plots in (*(section.plots for section in contents.sections), across_plots):
+        write(plots, folder)
 
 
-def _write_interim(folder: Path, contents: Contents, target: Path) -> list[str]:
+def _write_interim(folder: Path, contents: Contents, target: Path) -> None:
     """Only the page, and the JSON as the mark of a report: interim numbers are not for further use."""
     details = {"format": 2, "interim": True, "runs": [findings.run.name for findings in contents.analyses]}
     (folder / MARK).write_text(numbers.to_json(details), encoding="utf-8")
     (folder / "index.html").write_text(html(contents, _across_plots(contents), target), encoding="utf-8")
-    return [MARK, "index.html"]
 
 
 def _with_unread(findings: Findings) -> Findings:

@@ -11,32 +11,25 @@ from branchwise.analysis.declared.cells import TEACHER
 from branchwise.analysis.declared.claims import Claim
 from branchwise.analysis.declared.inference import DEFAULT
 from branchwise.analysis.records.teachers import has_teacher_for_each_block
-from branchwise.analysis.report.text import (
-    DASH,
-    Table,
-    p_text,
-    with_interval,
-)  # fmt: skip
+from branchwise.analysis.report.text import DASH, Table, p_text, with_interval
 from branchwise.analysis.report.wording import effect_text
 from branchwise.analysis.statistics.claims.testing import Form, Test
 from branchwise.analysis.statistics.claims.verdicts import Verdict
 from branchwise.analysis.statistics.findings import Findings
 from branchwise.analysis.statistics.model import Estimate
 
+COLUMNS = ("claim", "verdict", "evidence", "p (Holm)")
 VALUES: tuple[Form, ...] = ("value", "geometric mean", "ratio of values")  # claims on numbers in the metric's unit
 
 
 def claims_table(analyses: Sequence[Findings]) -> Table:
     """Declared claims with their verdicts and the numbers behind them: the verdict board."""
-    multiple = len(analyses) > 1
+    lead = (analyses[0].run.label_column,) if len(analyses) > 1 else ()
     rows = tuple(
-        (*((findings.run.label,) if multiple else ()), verdict.claim.text, verdict_text(verdict),
-         evidence(verdict, findings), p_text(verdict.test.p_holm))
+        (*(findings.run.label for _ in lead), *_row(verdict, findings))
         for findings in analyses
         for verdict in findings.verdicts
-    )  # fmt: skip
-    lead = (analyses[0].run.label_column,) if multiple else ()
-    columns = (*lead, "claim", "verdict", "evidence", "p (Holm)")
+    )
     inference = analyses[0].run.inference if analyses else DEFAULT
     claims_modified = any(findings.claims_modified for findings in analyses)
     after = any(findings.run.manifest.get("claims_after_the_runs") for findings in analyses)
@@ -48,10 +41,9 @@ def claims_table(analyses: Sequence[Findings]) -> Table:
     return Table(
         title=f"Claims {when}",
         name="claims",
-        columns=columns,
+        columns=(*lead, *COLUMNS),
         rows=rows,
-        text_columns=4 if multiple else 3,
-        brief=(*lead, "claim", "verdict", "evidence", "p (Holm)"),
+        text_columns=3 + len(lead),
         note=f"Judged {inference.method}, two-sided at the {inference.error} level{_one_sided(analyses)}, adjusted "
         f"over all claims and tested effects{_of_data_sets(analyses)} together; equivalence by two one-sided tests. "
         "Claims and intervals are about the mean over seeds. Effects: positive = "
@@ -67,15 +59,16 @@ def exploratory_table(findings: Findings, verdicts: Sequence[Verdict]) -> Table:
     """Claims that were written for a finished run, with the numbers behind them."""
     return Table(
         title=f"Exploratory claims{f' on {on}' if (on := findings.run.data_set) else ''}, written after the run",
-        columns=("claim", "verdict", "evidence", "p (Holm)"),
-        rows=tuple(
-            (verdict.claim.text, verdict_text(verdict), evidence(verdict, findings), p_text(verdict.test.p_holm))
-            for verdict in verdicts
-        ),
+        columns=COLUMNS,
+        rows=tuple(_row(verdict, findings) for verdict in verdicts),
         text_columns=3,
         note="Adjusted among themselves alone. They were chosen with the results at hand, so they confirm nothing; a "
         "confirmation takes fresh seeds.",
     )
+
+
+def _row(verdict: Verdict, findings: Findings) -> tuple[str, ...]:
+    return (verdict.claim.text, verdict_text(verdict), evidence(verdict, findings), p_text(verdict.test.p_holm))
 
 
 def _one_sided(analyses: Sequence[Findings]) -> str:

@@ -68,19 +68,18 @@ class Plot:
 
     def png(self) -> bytes:
         """The plot at 300 dpi, for print. An interim page, refreshed at each block, does without it."""
-        png = io.BytesIO()
-        with warnings.catch_warnings(), style():
-            warnings.simplefilter("ignore", UserWarning)
-            self.figure.savefig(png, format="png", dpi=300, metadata={"Software": None})
-        return png.getvalue()
+        return self._drawn(format="png", dpi=300, metadata={"Software": None})
 
     def pdf(self) -> bytes:
         """The plot as a vector file for LaTeX, without dates: equal inputs give equal files."""
-        pdf = io.BytesIO()
+        return self._drawn(format="pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
+
+    def _drawn(self, **options: Any) -> bytes:
+        content = io.BytesIO()
         with warnings.catch_warnings(), style():
             warnings.simplefilter("ignore", UserWarning)
-            self.figure.savefig(pdf, format="pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
-        return pdf.getvalue()
+            self.figure.savefig(content, **options)
+        return content.getvalue()
 
     @property
     def wide(self) -> bool:
@@ -154,15 +153,11 @@ def dark(svg: str) -> str:
     return svg
 
 
-def write(plots: Sequence[Plot], folder: Path) -> list[str]:
-    """Writes the files of the plots; returns their names."""
-    names = []
+def write(plots: Sequence[Plot], folder: Path) -> None:
+    """Write the files of the plots."""
     for plot in plots:
-        contents = {"png": plot.png(), "svg": plot.svg.encode()}
-        for end, content in contents.items():
-            (folder / f"{plot.name}.{end}").write_bytes(content)
-            names.append(f"{plot.name}.{end}")
-    return names
+        (folder / f"{plot.name}.png").write_bytes(plot.png())
+        (folder / f"{plot.name}.svg").write_bytes(plot.svg.encode())
 
 
 def colour(i: int) -> str:

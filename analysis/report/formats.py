@@ -13,7 +13,6 @@ _TEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#
         CHECK: r"$\bullet$", DASH: "--", "<": r"$<$", ">": r"$>$", "|": r"$|$"}  # fmt: skip
 
 _MINUS = re.compile(r"(?<![\w.}$-])-(?=[\d.])|(?<= )-(?= )")  # before a number, or between two terms
-_GUARD = "{}"  # else a row that begins with a bracket would be an argument of the \\\\ before it
 PREAMBLE = "% Read it into a paper with \\input. It needs \\usepackage{booktabs,graphicx}.\n"
 MAX_UNWRAPPED = 40  # characters of a text column that is set on a single line
 MAX_COLUMNS = 6  # of a table that is in a single column of a paper

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -75,16 +73,9 @@ def _csv_numbers(scale: ScaleResult | None, i: int) -> Mapping[str, float | None
 
 def csv_text(analyses: Sequence[Findings]) -> str:
     """ablation.csv; a first column names multiple runs or data sets."""
-    multiple = len(analyses) > 1
-    out = io.StringIO()
-    lead = (analyses[0].run.label_column,) if multiple else ()
-    writer = csv.DictWriter(out, (*lead, *csv_columns()), restval="", lineterminator="\n")
-    writer.writeheader()
-    for findings in analyses:
-        for row in csv_rows(findings):
-            named = dict.fromkeys(lead, findings.run.label) | row
-            writer.writerow({key: _no_formula(value) for key, value in named.items()})
-    return out.getvalue()
+    lead = (analyses[0].run.label_column,) if len(analyses) > 1 else ()
+    rows = [dict.fromkeys(lead, findings.run.label) | row for findings in analyses for row in csv_rows(findings)]
+    return csv_frame(pd.DataFrame(rows, columns=[*lead, *csv_columns()]))
 
 
 def csv_frame(table: pd.DataFrame) -> str:
@@ -172,12 +163,10 @@ def _contrasts(scale: ScaleResult) -> dict[str, Any]:
                             **_next_seed(row.effect, scale)}
             for row in scale.rows
         },
-        "share": {row.component: asdict(row.share) for row in scale.rows},
-        "pooled": {row.component: asdict(row.pooled) for row in scale.rows},
-        "pooled_share": {row.component: asdict(row.pooled_share) for row in scale.rows},
-        "main_effect": {row.component: asdict(row.main_effect) for row in scale.rows},
-        "leave_one_out": {row.component: asdict(row.leave_one_out) for row in scale.rows},
-        "add_one_in": {row.component: asdict(row.add_one_in) for row in scale.rows},
+        **{
+            name: {row.component: asdict(getattr(row, name)) for row in scale.rows}
+            for name in ("share", "pooled", "pooled_share", "main_effect", "leave_one_out", "add_one_in")
+        },
         "interaction": {":".join(item.members): asdict(item.estimate) for item in scale.interactions},
         "total_gain": {name: asdict(gain) for name, gain in scale.gains.items()},
     }  # fmt: skip

@@ -71,7 +71,7 @@ def best_table(run: Run, limit: int = 10) -> Table:
         )
         for _, row in best.iterrows()
     )
-    what, seeds = ("first arm", f"{match.seeds} seeds") if match else ("arm", "one seed")
+    what, seeds = "first arm" if match else "arm", _seeds(run)
     means = f"Means over {seeds} with 95% intervals, which do not allow for the choice. " if match else ""
     return Table(
         title=f"Best {'configurations' if match else 'arms'} of the search",

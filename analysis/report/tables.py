@@ -23,13 +23,11 @@ from branchwise.analysis.report.text import (
 )  # fmt: skip
 from branchwise.analysis.report.wording import NEXT_SEED, better_by, effect_text, natural, next_seed, verb
 from branchwise.analysis.statistics.attribution import ComponentRow, ScaleResult
-from branchwise.analysis.statistics.claims.testing import Form
 from branchwise.analysis.statistics.findings import Findings
 from branchwise.analysis.statistics.levels import TREND
 from branchwise.analysis.statistics.model import Estimate
 from branchwise.analysis.statistics.table import CellRow
 
-VALUES: tuple[Form, ...] = ("value", "geometric mean", "ratio of values")  # claims on numbers in the metric's unit
 MAX_MARKED = 20  # components with a column of marks in the table of cells
 
 
@@ -50,7 +48,8 @@ def attribution_table(analyses: Sequence[Findings]) -> Table:
     """The effects of components: a row per component, with the run's name first in a comparison."""
     if all(findings.run.grid.is_fraction for findings in analyses):
         return main_effect_table(analyses)
-    multiple, paired = len(analyses) > 1, analyses[0].run.inference.paired
+    lead = (analyses[0].run.label_column,) if len(analyses) > 1 else ()
+    paired = analyses[0].run.inference.paired
     ahead = (NEXT_SEED,) if paired else ()
     rows = []
     for findings in analyses:
@@ -58,19 +57,18 @@ def attribution_table(analyses: Sequence[Findings]) -> Table:
         for row, view in zip(findings.headline.rows, shown.rows, strict=True):
             rows.append(
                 (
-                    *((findings.run.label,) if multiple else ()), row.component, effect_text(view.effect, shown),
+                    *(findings.run.label for _ in lead), row.component, effect_text(view.effect, shown),
                     *(next_seed(view.effect, shown) for _ in ahead), with_interval(row.share, 100), p_text(row.p_holm),
                     effect_text(view.leave_one_out, shown), effect_text(view.add_one_in, shown),
                 )
             )  # fmt: skip
     head, inference = better_by(analyses), analyses[0].run.inference
-    lead = (analyses[0].run.label_column,) if multiple else ()
     columns = (*lead, "component", head, *ahead, "% of the gain", "p (Holm)",
                "leave-one-out", "add-one-in")  # fmt: skip
     return Table(
         title=f"What each component is worth{'' if paired else ', by unpaired runs'}",
         name="attribution", columns=columns, rows=tuple(rows),
-        text_columns=2 if multiple else 1,
+        text_columns=1 + len(lead),
         brief=(*lead, "component", head, NEXT_SEED, "% of the gain", "p (Holm)"),
         note=f"{_tested(analyses)} {inference.percent} intervals in brackets, {inference.method}, for the mean over "
         f"seeds.{_of_next_seed(analyses)}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +10,7 @@ import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
 from branchwise.analysis.importers.history.points import MetricLog
+from branchwise.analysis.importers.run_table import floats_of
 from branchwise.analysis.records.damage import RunFolderError
 
 STEP_NAMES = ("step", "_step", "global_step", "epoch", "iteration", "iter", "training_iteration")
@@ -42,27 +42,15 @@ def read_history(file: Path, row: int, log: MetricLog) -> bool:
         ) from error
     if doubled := next((name for name in table.column_names if table.column_names.count(name) > 1), None):
         raise RunFolderError(f"{file} has several columns {doubled}; rename all but one of them")
-    columns = {name: _numbers(table.column(i)) for i, name in enumerate(table.column_names)}
-    steps = next((columns[name] for name in STEP_NAMES if columns.get(name) is not None), None)
-    at = np.arange(len(table), dtype=np.float64) if steps is None else steps[0]
-    for name, numbers in columns.items():
-        if numbers is not None:
-            values, logged = numbers
-            log.extend(name, row, at[logged], values[logged])
+    texts = {name: table.column(i).cast(pa.string()) for i, name in enumerate(table.column_names)}
+    columns = {name: values for name in texts if (values := floats_of(texts[name])) is not None}
+    steps = next((columns[name] for name in STEP_NAMES if name in columns), np.arange(len(table), dtype=np.float64))
+    for name, values in columns.items():
+        logged = pc.not_equal(pc.utf8_trim_whitespace(texts[name]), "").to_numpy()
+        log.extend(name, row, steps[logged], values[logged])
     return complete
 
 
 def _header(data: bytes) -> list[str]:
     line = data[: data.find(b"\n") if b"\n" in data else len(data)].decode("utf-8-sig")
     return [name.strip().strip('"') for name in line.split(",")]
-
-
-def _numbers(column: Any) -> tuple[Any, Any] | None:
-    """A column's numbers and where they are; None where it holds text."""
-    texts = pc.utf8_trim_whitespace(column.cast(pa.string()))
-    logged = pc.not_equal(texts, "").to_numpy()
-    try:
-        numbers = pc.if_else(pc.equal(texts, ""), None, texts).cast(pa.float64())
-    except pa.ArrowInvalid:
-        return None
-    return numbers.to_numpy(), logged

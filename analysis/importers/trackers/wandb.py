@@ -26,8 +26,6 @@ _RUN, _HISTORY, _SUMMARY, _CONFIG, _EXIT = 17, 2, 3, 5, 18  # fields of its reco
 class Run:
     """A run, from the log of each of its processes: a resumed run has multiple logs."""
 
-    id: str
-    project: str
     facts: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
@@ -102,7 +100,7 @@ def _read_log(file: Path, runs: dict[tuple[str, str], Run], log: MetricLog) -> b
 
 def _run_of(content: bytes, runs: dict[tuple[str, str], Run]) -> tuple[Run, int]:
     run_id, project = protobuf.text(content, 1), protobuf.text(content, 3)
-    run = runs.setdefault((project, run_id), Run(run_id, project))
+    run = runs.setdefault((project, run_id), Run())
     run.state = "running"
     names = {"name": 8, "group": 6, "job_type": 7}
     facts = {name: protobuf.text(content, number) for name, number in names.items()}

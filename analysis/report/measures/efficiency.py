@@ -25,16 +25,15 @@ def efficiency_table(run: Run) -> Table:
     measured_costs = [column for column in costs if any(not isnan(values[column.name]) for _, values in rows)]
     return Table(
         title="Efficiency",
-        columns=("model", *(f"{column.about or column.name}{_unit(column.unit)}" for column in measured_costs)),
+        columns=(
+            "model",
+            *(f"{cost.about or cost.name}{f' ({cost.unit})' if cost.unit else ''}" for cost in measured_costs),
+        ),
         rows=tuple((name, *(_text(values[column.name]) for column in measured_costs)) for name, values in rows)
         if measured_costs
         else (),
         note="Means over seeds, on the machines where the arms ran and beside what else ran there.",
     )
-
-
-def _unit(unit: str) -> str:
-    return f" ({unit})" if unit else ""
 
 
 def _mean(arms: pd.DataFrame, column: str) -> float:

@@ -21,7 +21,14 @@ def verdict_board(findings: Findings) -> Plot | None:
     """None for a run without claims."""
     if not findings.verdicts:
         return None
-    texts = [(verdict, _claim(verdict), _evidence(verdict, findings)) for verdict in findings.verdicts]
+    texts = [
+        (
+            verdict,
+            wrap(verdict.claim.text, CLAIM_LETTERS),
+            wrap(with_minus(evidence(verdict, findings)), EVIDENCE_LETTERS),
+        )
+        for verdict in findings.verdicts
+    ]
     heights = [LINE * max(len(claim), len(numbers), 1) + GAP for _, claim, numbers in texts]
     height = sum(heights) + LINE + GAP
     figure, (axes,) = new_figure(WIDTH, height)
@@ -51,14 +58,6 @@ def verdict_board(findings: Findings) -> Plot | None:
         y += tall
     statuses = "; ".join(f"{verdict.claim.text}: {verdict.status}" for verdict in findings.verdicts)
     return render(figure, "board", "Verdicts on the claims", statuses)
-
-
-def _claim(verdict: Verdict) -> list[str]:
-    return wrap(verdict.claim.text, CLAIM_LETTERS)
-
-
-def _evidence(verdict: Verdict, findings: Findings) -> list[str]:
-    return wrap(with_minus(evidence(verdict, findings)), EVIDENCE_LETTERS)
 
 
 def _sign(verdict: Verdict) -> tuple[str, str]:

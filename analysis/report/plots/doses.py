@@ -11,11 +11,9 @@ from branchwise.analysis.report.plots.axes import effect_axis, interval, span, z
 from branchwise.analysis.report.plots.palette import component_title
 from branchwise.analysis.report.text import p_is
 from branchwise.analysis.report.wording import natural
-from branchwise.analysis.statistics.attribution import ScaleResult
 from branchwise.analysis.statistics.baseline_comparison import Budget
 from branchwise.analysis.statistics.findings import Findings
 from branchwise.analysis.statistics.levels import TREND, LevelRow
-from branchwise.analysis.statistics.model import Estimate
 
 MAX_OUTCOMES = 4  # rows of panels
 MAX_CURVES = 5  # in a single panel
@@ -121,7 +119,7 @@ def _curves(axes: Axes, budget: Budget, group: tuple[str, ...], findings: Findin
     largest = max(budget.steps)
     for name in group:
         i = components.index(name)
-        points = [(step, _effect(scale, i)) for step, scale in zip(budget.steps, budget.results, strict=True)]
+        points = [(step, scale.rows[i].effect) for step, scale in zip(budget.steps, budget.results, strict=True)]
         shift = 0.012 * largest * (group.index(name) - (len(group) - 1) / 2)
         available = [(step + shift, estimate) for step, estimate in points if estimate.has_value]
         tint, marker = colour(i), MARKERS[i % len(MARKERS)]
@@ -131,7 +129,3 @@ def _curves(axes: Axes, budget: Budget, group: tuple[str, ...], findings: Findin
             interval(axes, estimate, step, tint, marker, label, upright=True)
     zero_line(axes, upright=True)
     axes.set_xticks(budget.steps, [f"{step:,}" for step in budget.steps])
-
-
-def _effect(scale: ScaleResult, i: int) -> Estimate:
-    return scale.rows[i].effect
