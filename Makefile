@@ -42,7 +42,7 @@ audit: $(READY)
 # Not chaos.py, which kills sweeps for an hour and has nothing to measure, nor gpu.py, which gpu.sh runs on a GPU.
 bench: $(READY)
 	for script in $(filter-out benchmarks/chaos.py benchmarks/gpu.py,$(sort $(wildcard benchmarks/[a-z]*.py))); do \
-		$(VENV)/bin/python "$$script" || exit 1; done
+		PYTHONPATH=tests/helpers $(VENV)/bin/python "$$script" || exit 1; done
 
 # The documentation as a site, its links checked: build/site/index.html
 docs: $(READY)

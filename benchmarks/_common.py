@@ -15,12 +15,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "platform")]
+from rich import box
+from rich.console import Console
+from rich.table import Table
 
-from rich import box  # noqa: E402
-from rich.console import Console  # noqa: E402
-from rich.table import Table  # noqa: E402
+ROOT = Path(__file__).resolve().parents[1]
 
 PAPER: dict[str, Any] = {  # CIFAR-10 at the paper's size
     "data": {"name": "cifar10"},
@@ -117,13 +116,14 @@ def _gpu() -> str:
     return f", {torch.cuda.get_device_name()}" if torch and torch.cuda.is_available() else ""
 
 
-def start(script: str, storage: Path, settings: Mapping[str, int], *arguments: str) -> subprocess.Popen[bytes]:
-    """Starts a script of the platform on the default space with these settings laid over it; `finish` waits for it."""
+def start(command: str, storage: Path, settings: Mapping[str, int], *arguments: str) -> subprocess.Popen[bytes]:
+    """Start a command of `branchwise` on the default space with these settings laid over it; `finish` waits for it."""
     overrides = [argument for key, value in settings.items() for argument in ("--set", f"{key}={value}")]
     space = str(ROOT / "search_spaces/ablation.yaml")
-    command = [sys.executable, str(ROOT / script), "--space", space, "--storage", str(storage), *arguments, *overrides]
+    program = [sys.executable, "-m", "branchwise.cli", command]
+    options = ["--space", space, "--storage", str(storage), *arguments, *overrides]
     with (storage / "log").open("ab") as log:
-        return subprocess.Popen(command, stdout=log, stderr=log)
+        return subprocess.Popen([*program, *options], stdout=log, stderr=log)
 
 
 def finish(process: subprocess.Popen[bytes], storage: Path) -> None:

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Kills parts of running sweeps at random moments, resumes them, and compares with an uninterrupted sweep.
 
+    export PYTHONPATH=tests/helpers
     python benchmarks/chaos.py --kills 20 --seed 0
     python benchmarks/chaos.py --faults 40 --seed 0 [--first 20]
 
@@ -27,11 +28,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests/helpers"))
-
-import faults  # noqa: E402
-from kills import (  # noqa: E402
+import faults
+from kills import (
     ARM_REPORTS,
     DEADLINE,
     TEACHER_REPORTS,

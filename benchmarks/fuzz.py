@@ -1,6 +1,6 @@
 """Invalid spaces and arguments: does each result in a plan or a single message, within seconds?
 
-    python benchmarks/fuzz.py [--cases 10000] [--seed 0]
+    PYTHONPATH=tests/helpers python benchmarks/fuzz.py [--cases 10000] [--seed 0]
 
 Each case takes a real space, changes its text or its tree or adds mutated `--set`, and requests a dry run. A
 finding is a traceback, a case of more than 5 s, a refusal that is not a printable line, or a plan with two equal rows
@@ -15,10 +15,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from _common import ROOT, show
-
-sys.path.insert(0, str(ROOT / "tests/helpers"))
-
+from _common import show
 from fuzzing import LIMIT_SECONDS, examine, mutated
 
 

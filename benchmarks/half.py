@@ -28,7 +28,7 @@ def main() -> None:
     repeats = parser.parse_args().repeats
     rows = []
     with tempfile.TemporaryDirectory(prefix="branchwise-half-") as scratch:
-        finish(start("platform/run_sweep.py", Path(scratch), SHORT, "--name", "half"), Path(scratch))
+        finish(start("run", Path(scratch), SHORT, "--name", "half"), Path(scratch))
         for cell in CELLS:
             exact, rounded = (values(Path(scratch) / f"half/students/{cell}-b0", p, repeats) for p in ("fp32", "bf16"))
             moved = statistics.mean(b - a for a, b in zip(exact, rounded, strict=True))

@@ -9,19 +9,15 @@ the process's while they are in memory, and reclaims them when it needs room, so
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+import numpy as np
+import torch
+from numpy.lib.format import open_memmap
 
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from numpy.lib.format import open_memmap  # noqa: E402
-
-from branchwise.trainables.dash.evaluation import metrics, neighbours  # noqa: E402
+from branchwise.trainables.dash.evaluation import metrics, neighbours
 
 SAMPLES, SUBSET = 10_000, 20_000
 

@@ -19,11 +19,7 @@ of each setting are analyzed by the project's code to verify the vectorised p-va
 from __future__ import annotations
 
 import argparse
-import sys
 from math import sqrt
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 from numpy.typing import NDArray

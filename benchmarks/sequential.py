@@ -17,12 +17,8 @@ Two minutes on one core.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable
 from math import sqrt
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 from scipy.special import stdtr, stdtrit

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Does a long sweep grow, and does it lose anything?
 
+    export PYTHONPATH=tests/helpers
     python benchmarks/soak.py                               304 short trials: the driver's memory and open files
     python benchmarks/soak.py --minutes 60 --every 30       3,000 students of DASH of three steps; a fault every 30 s
 
@@ -20,11 +21,8 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests/helpers"))
-
-import faults  # noqa: E402
-from kills import descendants, finished, start  # noqa: E402
+import faults
+from kills import descendants, finished, start
 
 REPORT_INTERVAL = 50  # trials between two lines
 LINE_SECONDS = 300  # between two lines of the long table

@@ -43,7 +43,7 @@ def main() -> None:
     ways = {"ours": short} if options.full else {"ours": short, "the plain way": {**short, **PLAIN}}
     measured: dict[str, list[tuple[float, float, float]]] = {mode: [] for mode in ways}
     with tempfile.TemporaryDirectory(prefix="branchwise-sweep-") as scratch:
-        finish(start("platform/train_teacher.py", Path(scratch), short), Path(scratch))
+        finish(start("train-teacher", Path(scratch), short), Path(scratch))
         for round_ in range(options.rounds):
             for number, (mode, settings) in enumerate(ways.items()):
                 measured[mode].append(sweep(Path(scratch), f"run{round_}-{number}", settings))
@@ -65,7 +65,7 @@ def main() -> None:
 def sweep(storage: Path, name: str, settings: dict[str, int]) -> tuple[float, float, float]:
     """Wall seconds of a sweep, the seconds of work of its arms, and the share of busy cores."""
     started = time.monotonic()
-    process = start("platform/run_sweep.py", storage, settings, "--name", name)
+    process = start("run", storage, settings, "--name", name)
     first = 0.0  # when the first arm was observed in training
     while process.poll() is None:
         if not first and any((storage / name / "progress").glob("[!.]*.json")):

@@ -20,9 +20,6 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
 FOLDER_LINK = re.compile(r'<a href="\.\./[^"]*(?:space\.yaml|plan\.json|students/|logs/)"[^>]*>.*?</a>', re.DOTALL)
 DOCUMENTS = ("space.yaml", "plan.json", "manifest.json")
 TABLES = ("arms", "budgets")  # what effects are estimated from; curves of training are drawn in the page

@@ -122,7 +122,7 @@ def sweep_in_process(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., tuple[int, str]]:
     """As `sweep`, in this process, which saves the imports: for what ends before Ray starts, or shares a Ray."""
-    import run_sweep
+    from branchwise.commands import run_sweep
 
     monkeypatch.setenv("COLUMNS", "80")  # as where the output is no terminal
 

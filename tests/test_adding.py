@@ -22,7 +22,7 @@ class Addition:
     max_files: int  # files that it may touch
 
 
-DRY_RUN = "import sys; sys.path.insert(0, 'platform'); import run_sweep; assert run_sweep.main({arguments!r}) == 0"
+DRY_RUN = "from branchwise.commands import run_sweep; assert run_sweep.main({arguments!r}) == 0"
 PLANNED = "from branchwise.orchestration.space import load_space\nspace = load_space('space.yaml', {overrides!r})\n"
 REPORTED = "from pathlib import Path\nfrom branchwise.analysis.report.build import build_report\n"
 

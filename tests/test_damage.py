@@ -9,13 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import run_sweep
 from rich.console import Console
 
 from branchwise.analysis.__main__ import main as analyze
 from branchwise.analysis.records.damage import RunFolderError
 from branchwise.analysis.records.folder import read_table
 from branchwise.analysis.verify import Check, checks
+from branchwise.commands import run_sweep
 from branchwise.orchestration.execution.sweep import fit
 from branchwise.orchestration.planning.machine import Cluster
 from branchwise.orchestration.planning.plan import Plan, plan_new

@@ -175,7 +175,7 @@ def test_pods_of_rayjob_find_what_was_fetched(docker: Path, root: Path) -> None:
     fetching = fetch["spec"]["template"]["spec"]
     pods = [group["template"]["spec"] for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"])]
     (container,) = fetching["containers"]
-    assert container["command"][:2] == ["python", "platform/fetch.py"]
+    assert container["command"][:4] == ["python", "-m", "branchwise.cli", "fetch"]
     _, _, space, *_ = _entry_point(job)
     assert container["command"][-1] == space, "another space than the one that runs"
     workdir = next(

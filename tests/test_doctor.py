@@ -9,12 +9,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import calibrate
-import doctor
 import pytest
 import torch
 
 import branchwise.trainables.dash as dash
+from branchwise.cli import main as branchwise
+from branchwise.commands import calibrate, doctor
 from branchwise.orchestration.planning.plan import plan_new
 from branchwise.orchestration.planning.rates import processor, read_rates
 from branchwise.orchestration.space import load_space
@@ -39,10 +39,10 @@ class Missing:
 
 sys.meta_path.insert(0, Missing())
 importlib.util.find_spec = lambda name, *rest: None if name.partition(".")[0] in NAMES else find(name, *rest)
-sys.path[:0] = ["platform", "."]
-import doctor
+sys.path.insert(0, ".")
+from branchwise.commands import doctor
 
-sys.exit(doctor.main([]))
+sys.exit(doctor.main([], "doctor"))
 """
 
 
@@ -104,8 +104,8 @@ def test_doctor_runs_gpu_sweep_and_reports_result(monkeypatch: pytest.MonkeyPatc
 
 def test_missing_library_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(doctor, "importable", lambda name: name != "diffusers")
-    assert doctor.main([]) == 2
-    assert capsys.readouterr().err == "doctor: diffusers cannot be imported; install what is missing\n"
+    assert branchwise(["doctor"]) == 2
+    assert capsys.readouterr().err == "branchwise doctor: diffusers cannot be imported; install what is missing\n"
 
 
 def test_rates_of_processes_are_averaged() -> None:
@@ -123,7 +123,7 @@ def test_calibrated_plans_use_measured_rates(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("PYTHONPATH", str(root))  # of the processes that measure
     file = root / "search_spaces/smoke.yaml"
-    assert calibrate.main(["--space", str(file), "--seconds", "4"]) == 0
+    assert branchwise(["calibrate", "--space", str(file), "--seconds", "4"]) == 0
     printed = capsys.readouterr().out
     assert str(tmp_path / "cache/branchwise/rates") in printed
     rates = read_rates(processor())
@@ -136,14 +136,14 @@ def test_calibrated_plans_use_measured_rates(
     estimate = space.module.cohort_cost([space.spec], plan.device, 1)
     assert estimate is not None
     assert estimate.measured == pytest.approx(1.0)
-    import run_sweep
+    from branchwise.commands import run_sweep
 
     assert run_sweep.main(["--space", str(file), "--dry-run", "--storage", str(tmp_path / "runs")]) == 0
     assert "by rates that `branchwise calibrate` measured" in " ".join(capsys.readouterr().out.split())
 
 
 def test_what_measures_no_rates_is_refused(surface_space: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert calibrate.main(["--space", str(surface_space), "--seconds", "1"]) == 2
+    assert branchwise(["calibrate", "--space", str(surface_space), "--seconds", "1"]) == 2
     assert "surface has no measure_rates" in capsys.readouterr().err
 
 

@@ -108,7 +108,8 @@ PACKAGES = {  # allowed imports between packages
     "analysis": {"analysis", "run_files", "command_io"},
     "trainables": {"trainables", "run_files"},
     "platform/orchestration": {"orchestration", "analysis", "trainables", "run_files", "command_io", "documents"},
-    "platform": {"orchestration", "analysis", "trainables", "run_files", "command_io", "documents"},
+    "platform/commands": {"orchestration", "analysis", "trainables", "run_files", "command_io", "documents"},
+    "platform": {"commands", "orchestration"},
 }
 MAX_MODULES = 12
 
@@ -257,7 +258,7 @@ def test_platform_shadows_no_module(root: Path) -> None:
 
 def test_planning_imports_neither_torch_nor_ray(root: Path) -> None:
     command = (
-        "import sys; sys.path[:0] = ['platform', '.']; import run_sweep; "
+        "import sys; from branchwise.commands import run_sweep; "
         "code = run_sweep.main(['--space', 'search_spaces/ablation.yaml', '--dry-run']); "
         "heavy = {'torch', 'ray', 'pandas', 'matplotlib', 'diffusers', 'statsmodels'} & set(sys.modules); "
         "print(code, sorted(heavy))"

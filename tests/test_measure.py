@@ -11,13 +11,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import measure
 import pandas as pd
 import pytest
 from patience import patience
 
 from branchwise.analysis.records.folder import load_run
 from branchwise.analysis.records.measures import load_measures
+from branchwise.cli import main as branchwise
 from branchwise.trainables.runtime.run_folder import Measurements, RunFolder
 from branchwise.trainables.runtime.storage import Storage
 
@@ -41,9 +41,9 @@ def many(pixels):
 """
 
 
-def run_script(script: str, *arguments: object, cwd: Path = ROOT, timeout: float = 400) -> tuple[int, str]:
-    command = [sys.executable, str(ROOT / "platform" / script), *map(str, arguments)]
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout, check=False)
+def run(command: str, *arguments: object, cwd: Path = ROOT, timeout: float = 400) -> tuple[int, str]:
+    argv = [sys.executable, "-m", "branchwise.cli", command, *map(str, arguments)]
+    done = subprocess.run(argv, cwd=cwd, capture_output=True, text=True, timeout=timeout, check=False)
     return done.returncode, done.stdout + done.stderr
 
 
@@ -53,16 +53,14 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("measured")
     os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
     settings = [text for item in SHORT for text in ("--set", item)]
-    code, output = run_script(
-        "run_sweep.py", "--space", ROOT / "search_spaces/smoke.yaml", "--storage", folder, *settings
-    )
+    code, output = run("run", ROOT / "search_spaces/smoke.yaml", "--storage", folder, *settings)
     assert code == 0, output
     yield folder
     del os.environ["XDG_CACHE_HOME"]
 
 
 def measured(storage: Path, *arguments: object) -> tuple[int, str]:
-    return run_script("measure.py", "--run", "smoke", "--storage", storage, *arguments)
+    return run("measure", "smoke", "--storage", storage, *arguments)
 
 
 @pytest.mark.long(120)
@@ -92,7 +90,7 @@ def test_grid_is_measured_interrupted_continued_and_reported(storage: Path) -> N
     code, output = measured(storage, *grid, "--dry-run")
     assert code == 0, output
     assert "to measure  20 of 20" in output
-    command = [sys.executable, str(ROOT / "platform/measure.py"), "--run", "smoke", "--storage", str(storage), *grid]
+    command = [sys.executable, "-m", "branchwise.cli", "measure", "smoke", "--storage", str(storage), *grid]
     process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -160,7 +158,7 @@ def test_features_of_classifier_and_of_function_of_users(
 @pytest.mark.parametrize(
     ("arguments", "expected_texts"),
     [
-        (["--run", "nothing"], ["--run nothing", "there are: smoke"]),
+        (["nothing"], ["run nothing", "there are: smoke"]),
         (["--arms", "half"], ["--arms half", "base"]),
         (["--set", "data.name=mnist"], ["data.name", "only evaluate.*", "trained with"]),
         (["--set", "evaluate.feature=clip"], ["evaluate.feature"]),
@@ -191,8 +189,8 @@ def test_refused(
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     before = sorted(str(path) for path in storage.rglob("*"))
-    given = arguments if "--run" in arguments else ["--run", "smoke", *arguments]
-    assert measure.main([*given, "--storage", str(storage)]) == 2
+    given = arguments if "nothing" in arguments else ["smoke", *arguments]
+    assert branchwise(["measure", *given, "--storage", str(storage)]) == 2
     output = capsys.readouterr().err.strip()
     assert len(output.splitlines()) == 1, output
     for text in expected_texts:
@@ -206,7 +204,7 @@ def test_modified_student_is_refused(storage: Path, capsys: pytest.CaptureFixtur
     content = file.read_bytes()
     file.write_bytes(content.replace(b"8", b"9", 1))
     try:
-        assert measure.main(["--run", "smoke", "--storage", str(storage), "--set", "evaluate.samples=700"]) == 2
+        assert branchwise(["measure", "smoke", "--storage", str(storage), "--set", "evaluate.samples=700"]) == 2
     finally:
         file.write_bytes(content)
     output = capsys.readouterr().err
@@ -222,6 +220,6 @@ def test_remeasurement_unsupported_by_trainable(
 
     run = RunFolder(Storage(str(tmp_path)), "one")
     write_plan(run, load_space(surface_space), ())
-    assert measure.main(["--run", "one", "--storage", str(tmp_path)]) == 2
+    assert branchwise(["measure", "one", "--storage", str(tmp_path)]) == 2
     assert "trainable surface cannot measure a finished model again" in capsys.readouterr().err
     assert not Measurements(run).files.exists("")

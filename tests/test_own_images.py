@@ -7,13 +7,12 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import fetch
 import pandas as pd
 import pictures
-import propose
 import pytest
 from PIL import Image
 
+from branchwise.cli import main as branchwise
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.space import load_space, parse_space
 
@@ -34,7 +33,7 @@ def test_from_folder_to_report(
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "nothing"))
     images = pictures.make_folder(tmp_path / "pictures", side, grey)
     space = tmp_path / "pictures.yaml"
-    assert propose.main(["--images", str(images), "--out", str(space)]) == 0
+    assert branchwise(["propose", "--images", str(images), "--out", str(space)]) == 0
     result = load_space(space).spec
     assert result.data.image_shape == (1 if grey else 3, side, side)
     assert (result.data.classes, result.features) == (6, "classifier")
@@ -60,7 +59,7 @@ def test_all_problems_of_folder_are_listed(tmp_path: Path, capsys: pytest.Captur
         for i in range(count):
             Image.new("RGB", (40, 30)).save(tmp_path / "images" / name / f"{i}.png")
     (tmp_path / "images/cats/5.png").write_bytes(b"no picture")
-    assert propose.main(["--images", str(tmp_path / "images"), "--out", str(tmp_path / "space.yaml")]) == 2
+    assert branchwise(["propose", "--images", str(tmp_path / "images"), "--out", str(tmp_path / "space.yaml")]) == 2
     output = capsys.readouterr().err
     assert "dogs has 2 images" in output
     assert "cannot be read as images" in output
@@ -73,9 +72,9 @@ def test_sizes_and_colours_are_detected(tmp_path: Path, capsys: pytest.CaptureFi
         (tmp_path / "photos" / name).mkdir(parents=True)
         for i in range(5):
             Image.new("RGB", (50 + i, 40 + i), (i, i, i)).save(tmp_path / "photos" / name / f"{i}.jpg")
-    assert propose.main(["--images", str(tmp_path / "photos"), "--out", str(tmp_path / "a.yaml")]) == 0
+    assert branchwise(["propose", "--images", str(tmp_path / "photos"), "--out", str(tmp_path / "a.yaml")]) == 0
     assert "2 classes, 10 images, 32x32 in grey" in capsys.readouterr().out
-    assert propose.main(["--images", str(tmp_path / "photos"), "--out", str(tmp_path / "a.yaml")]) == 2
+    assert branchwise(["propose", "--images", str(tmp_path / "photos"), "--out", str(tmp_path / "a.yaml")]) == 2
     assert "exists already" in capsys.readouterr().err
 
 
@@ -108,18 +107,18 @@ def test_missing_data_is_fetched_only_on_request(
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # no server responds
     given = ["--space", str(root / "search_spaces/cifar10_ablation.yaml"), "--set", f"data.path={tmp_path}/data"]
-    assert fetch.main([*given, "--dry-run"]) == 0
+    assert branchwise(["fetch", *given, "--dry-run"]) == 0
     output = capsys.readouterr().out
     assert "data set cifar10: torchvision ->" in output
     assert "weights of inception: https://" in output
     assert "95,628,359 bytes" in output
     assert list(tmp_path.iterdir()) == []
-    assert fetch.main(given) == 3
+    assert branchwise(["fetch", *given]) == 3
     failed = capsys.readouterr().err.strip().splitlines()
     failed = [line for line in failed if line.startswith("fetch: ")]
     assert [line.split(" was not fetched")[0] for line in failed] == [
         "fetch: data set cifar10", "fetch: weights of inception",
     ]  # fmt: skip
     assert not list((tmp_path / "hub").rglob("*.pth"))
-    assert fetch.main(["--space", str(root / "search_spaces/smoke.yaml")]) == 0
+    assert branchwise(["fetch", "--space", str(root / "search_spaces/smoke.yaml")]) == 0
     assert "nothing is missing" in capsys.readouterr().out

@@ -16,7 +16,7 @@ from branchwise.orchestration.space import load_space
 
 ROOT = Path(__file__).resolve().parents[1]
 SPACES = [*sorted((ROOT / "search_spaces").glob("*.yaml")), *sorted((ROOT / "examples").glob("*/space.yaml"))]
-REGENERATE = "renew it: python platform/space_schema.py {0} > search_spaces/schemas/{0}.json"
+REGENERATE = "renew it: branchwise schema {0} > search_spaces/schemas/{0}.json"
 
 
 def tree_of(file: Path) -> Any:

@@ -87,12 +87,12 @@ def test_full_disk_stops_sweep_and_resume_continues(
 ) -> None:
     # The minute for which a storage may fail is cut short; the rest is the command line.
     program = (
-        "import sys, run_sweep; sys.argv[0] = 'platform/run_sweep.py'; "
+        "import sys; from branchwise.commands import run_sweep; sys.argv[0] = 'platform/run_sweep.py'; "
         "from branchwise.orchestration.run_folder import lock; "
         "lock.REFRESH_SECONDS, lock.LEASE_SECONDS = 0.5, 3"
     )
     command = [sys.executable, "-c", f"{program}; sys.exit(run_sweep.main(sys.argv[1:]))", "--storage", str(small)]
-    environment = os.environ | {"PYTHONPATH": str(root / "platform")}
+    environment = os.environ | {"PYTHONPATH": str(root)}
     slow = ["--set", "train={steps: 20, seconds_per_step: 0.2}", "--set", "resources.arms_per_trial=3"]
     log = tmp_path / "log"
     with log.open("w") as stream:

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import run_sweep
 import yaml
 from users import another_user
 
+from branchwise.commands import run_sweep
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.planning.plan import plan_new
 from branchwise.orchestration.run_folder.plan_file import read_plan, write_plan

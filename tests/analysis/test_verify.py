@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator
 from branchwise.analysis.report import REPORT_SCHEMA
 from branchwise.analysis.report.build import build_report
 from branchwise.analysis.verify import checks, main
-from branchwise.commands.space_schema import main as schema
+from branchwise.cli import main as branchwise
 
 RUNS = ("ablation", "search")
 
@@ -122,7 +122,7 @@ def test_report_follows_its_schema(runs: tuple[str, ...], root: Path, tmp_path: 
 
 
 def test_schema_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    assert schema(["report"]) == 0
+    assert branchwise(["schema", "report"]) == 0
     printed = json.loads(capsys.readouterr().out)
     Draft202012Validator.check_schema(printed)
     assert printed["$id"] == "urn:branchwise:ablation:2"

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import run_sweep
 
+from branchwise.commands import run_sweep
 from branchwise.trainables.runtime.storage import storage_at
 
 SPACE = """\

@@ -15,9 +15,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import run_sweep
 import yaml
 
+from branchwise.commands import run_sweep
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.space import Space, load_space
 

@@ -15,9 +15,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import train_teacher
 from patience import patience
 
+from branchwise.cli import main as branchwise
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.planning.machine import Cluster, gpu_names, machine, shortages, slots
 from branchwise.orchestration.space import load_space
@@ -91,7 +91,7 @@ def test_teacher_on_gpus_needs_gpus(
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     space = str(root / "search_spaces/smoke.yaml")
     gpu = ["--set", "resources.gpus_per_trial=1", "--set", "resources.workers=1"]
-    assert train_teacher.main(["--space", space, "--storage", str(tmp_path / "runs"), *gpu]) == 2
+    assert branchwise(["train-teacher", "--space", space, "--storage", str(tmp_path / "runs"), *gpu]) == 2
     assert "resources.gpus_per_trial: 1 is not allowed here: there is no GPU" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
 

@@ -9,10 +9,9 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-import init_space
 import pytest
-import try_space
 
+from branchwise.cli import main as branchwise
 from branchwise.orchestration.authoring.metric_guess import guess_from_source, guesses_from_run
 from branchwise.orchestration.authoring.scaffold import read_script, space_text, summary
 from branchwise.orchestration.designs.ablation import Ablation
@@ -256,10 +255,14 @@ def test_odd_scripts_are_refused_or_need_edits(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "s.py").write_text(text)
-    code = init_space.main(["s.py"])
+    code = branchwise(["init", "s.py"])
     output = capsys.readouterr()
     assert code == (0 if (tmp_path / "s.yaml").exists() else 2)
-    assert "complete the file" in output.out if code == 0 else output.err.startswith("init: s.py: is not Python")
+    assert (
+        "complete the file" in output.out
+        if code == 0
+        else output.err.startswith("branchwise init: s.py: is not Python")
+    )
 
 
 TRIED = """
@@ -284,7 +287,7 @@ def test_try_detects_metric_folder_and_no_ops(
     (tmp_path / "data").mkdir()
     (tmp_path / "data/x.txt").write_text("0.7")
     (tmp_path / "train.py").write_text(TRIED)
-    assert init_space.main(["train.py", "--try"]) == 0
+    assert branchwise(["init", "train.py", "--try"]) == 0
     output = capsys.readouterr().out
     for message in (
         "it reads data/x.txt from where it lies: cwd is set",
@@ -296,12 +299,12 @@ def test_try_detects_metric_folder_and_no_ops(
     assert "seed changes nothing" not in output
     space = parse_space("train.yaml", (tmp_path / "train.yaml").read_bytes(), folder=str(tmp_path))
     assert (space.spec.command.range, space.spec.command.direction) == ((0.0, 100.0), "maximize")
-    assert try_space.main(["train.yaml", "--arm", "base-b1"]) == 0
+    assert branchwise(["try", "train.yaml", "--arm", "base-b1"]) == 0
     assert capsys.readouterr().out.startswith("base-b1 (seed 1): accuracy 6")
-    assert try_space.main(["train.yaml", "--arm", "base"]) == 2
+    assert branchwise(["try", "train.yaml", "--arm", "base"]) == 2
     assert "--arm base: there is no such arm; there are full-b0" in capsys.readouterr().err
     (tmp_path / "data/x.txt").unlink()
-    assert try_space.main(["train.yaml"]) == 3
+    assert branchwise(["try", "train.yaml"]) == 3
     failed = capsys.readouterr()
     assert "FileNotFoundError" in failed.err
     assert failed.out.startswith("full-b0 (seed 0): failed: exit code 1; it said: ")
@@ -312,7 +315,7 @@ def test_try_reports_script_failure(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "train.py").write_text(TRIED.replace("random\n", "random, no_such_thing\n"))
-    assert init_space.main(["train.py", "--try"]) == 2
+    assert branchwise(["init", "train.py", "--try"]) == 2
     assert "--try: the script fails with its defaults: exit code 1; it said: " in capsys.readouterr().err
     assert not (tmp_path / "train.yaml").exists()
 
@@ -396,7 +399,7 @@ def test_values_are_set_in_place_of_defaults(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "s.py").write_text(textwrap.dedent(ARGPARSE))
     given = ["--set", "steps=3", "--set", "out=o", "--set", "no-scale=true", "--set", "ema=false", "--set", "prompt=7"]
-    assert init_space.main(["s.py", *given]) == 0
+    assert branchwise(["init", "s.py", *given]) == 0
     space = parse_space("s.yaml", (tmp_path / "s.yaml").read_bytes(), folder=str(tmp_path))
     called = argv_of(space, {})
     assert {"--steps=3", "--out=o", "--no-scale", "--no-ema", "--prompt=7"} <= set(called)
@@ -404,7 +407,7 @@ def test_values_are_set_in_place_of_defaults(
     assert "--ema" in argv_of(space, without(space)["no_ema"])
     assert "--no-scale" not in argv_of(space, without(space)["no_scale"])
     for bad in ("seed=1", "nothing=1", "steps", "ema=maybe", "steps=null"):
-        assert init_space.main(["s.py", "--out", "t.yaml", "--set", bad]) == 2
+        assert branchwise(["init", "s.py", "--out", "t.yaml", "--set", bad]) == 2
         assert f"--set {bad}: " in capsys.readouterr().err
     assert not (tmp_path / "t.yaml").exists()
 
@@ -424,15 +427,15 @@ def test_folder_option_sets_cwd_if_required(
         print("test accuracy", o.lr)
     """
     (tmp_path / "train.py").write_text(textwrap.dedent(text))
-    assert init_space.main(["train.py", "--try"]) == 2
+    assert branchwise(["init", "train.py", "--try"]) == 2
     printed_texts = capsys.readouterr()
     assert "no network to download it; give what it needs by --set NAME=VALUE" in printed_texts.err
     assert "cwd is set" not in printed_texts.out, "where it lies it fails, too"
-    assert init_space.main(["train.py", "--try", "--set", "root=digits"]) == 0
+    assert branchwise(["init", "train.py", "--try", "--set", "root=digits"]) == 0
     output = capsys.readouterr().out
     assert "it reads digits from where it lies: cwd is set" in output
     assert "second run: the same; no option sets a seed, so blocks differ only if the script is random" in output
     fixed = text.replace("o.root", "'digits'").replace('p.add_argument("--root", default="../mnist")', "")
     (tmp_path / "fixed.py").write_text(textwrap.dedent(fixed))
-    assert init_space.main(["fixed.py", "--try"]) == 0
+    assert branchwise(["init", "fixed.py", "--try"]) == 0
     assert "it reads digits from where it lies: cwd is set" in capsys.readouterr().out

@@ -41,9 +41,8 @@ def planned(space: str, for_: str, tmp_path: Path, *settings: str) -> Plan:
 
 PLANS = """
 import contextlib, io, json, os, sys
-sys.path[:0] = ["platform", "."]
 
-import run_sweep
+from branchwise.commands import run_sweep
 
 imports = sum(os.times()[:2])
 for space in sys.argv[2:]:

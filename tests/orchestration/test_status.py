@@ -170,7 +170,7 @@ def test_no_such_run(storage: Storage, run: RunFolder) -> None:
 def test_command_lines_are_quick_and_import_no_ray(root: Path, run: RunFolder, tmp_path: Path) -> None:
     for arguments, expected_texts in ((["--status", "sweep"], "2 of 6 finished"), (["--list"], "2 of 6")):
         code = (
-            "import sys; sys.path[:0] = ['platform', '.']; import run_sweep; "
+            "import sys; from branchwise.commands import run_sweep; "
             f"code = run_sweep.main({[*arguments, '--storage', str(tmp_path)]!r}); "
             "print(code, sorted({'torch', 'ray', 'pandas', 'optuna', 'matplotlib'} & set(sys.modules)))"
         )

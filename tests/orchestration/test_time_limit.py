@@ -91,8 +91,7 @@ def test_signal_ends_even_process_that_is_stuck_in_library() -> None:
 
 @pytest.fixture
 def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
-    import run_sweep
-
+    from branchwise.commands import run_sweep
     from branchwise.orchestration import space
     from branchwise.orchestration.execution import cluster
     from branchwise.orchestration.input import command_line

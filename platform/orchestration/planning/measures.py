@@ -112,14 +112,14 @@ def plan_measures(
     `chosen` are arms or cells, all when empty; `settings` are KEY=VALUE, `grid` KEY=VALUE,VALUE,... of which every
     combination is measured. Raises UserError.
     """
-    run = started_run(storage, name, "--run")
-    space, _ = read_plan("--run", run, trust, dry_run)
+    run = started_run(storage, name, "run")
+    space, _ = read_plan("run", run, trust, dry_run)
     if space.design.across:
-        raise UserError(f"--run {name}: its data sets are measured differently; measure runs on one data set each")
+        raise UserError(f"run {name}: its data sets are measured differently; measure runs on one data set each")
     if not space.has_trainable:
-        raise UserError(f"--run {name}: {space.trainable} is not imported by a dry run, so its measures are not known")
+        raise UserError(f"run {name}: {space.trainable} is not imported by a dry run, so its measures are not known")
     if not space.module.MEASURED:
-        raise UserError(f"--run {name}: trainable {space.trainable} cannot measure a finished model again")
+        raise UserError(f"run {name}: trainable {space.trainable} cannot measure a finished model again")
     refuse_other_data(run, space)
     measures = _measures(space.method, settings, grid, space.imports)
     arms = _finished(run, space, chosen)
@@ -207,7 +207,7 @@ def _finished(run: RunFolder, space: Space, chosen: Sequence[str]) -> tuple[Arm,
             raise UserError(f"--arms {name}: is no finished arm or cell of {run.name}; cells: {cells or 'none'}")
     stored = [r for r in done if not chosen or {r["arm"], r["cell"]} & set(chosen)]
     if not stored:
-        raise UserError(f"--run {run.name}: no arm has finished, so there is nothing to measure")
+        raise UserError(f"run {run.name}: no arm has finished, so there is nothing to measure")
     stored.sort(key=lambda record: (record["block"], record["arm"]))
     return tuple(
         Arm(
@@ -226,11 +226,9 @@ def _teachers_of(arms: Sequence[Arm], space: Space, storage: Storage, name: str)
     results = {entry.key: entry for entry in find_teachers(space, storage) if entry.key in requested}
     for item in results.values():
         if not item.trained:
-            raise UserError(f"--run {name}: a teacher of it, {Teachers(storage).path(item.key)}, is not there")
+            raise UserError(f"run {name}: a teacher of it, {Teachers(storage).path(item.key)}, is not there")
     if missing := sorted(key for key in requested if key is not None and key not in results):
-        raise UserError(
-            f"--run {name}: its space asks for other teachers now than when it was trained, for {missing[0]}"
-        )
+        raise UserError(f"run {name}: its space asks for other teachers now than when it was trained, for {missing[0]}")
     return tuple(results.values())
 
 
@@ -291,4 +289,4 @@ def _refuse_damaged(plan: MeasurePlan) -> None:
             if local is not None:
                 plan.run.get_model(name, local)
         except (DamagedError, FileNotFoundError) as error:
-            raise UserError(f"--run {plan.run.name}: {name} cannot be measured: {error}") from error
+            raise UserError(f"run {plan.run.name}: {name} cannot be measured: {error}") from error

@@ -1,4 +1,4 @@
-"""How fast this machine is, as `platform/calibrate.py` measured it: a file a device in the user's cache."""
+"""How fast this machine is, as `branchwise calibrate` measured it: a file a device in the user's cache."""
 
 from __future__ import annotations
 

@@ -14,12 +14,12 @@ import pytest
 import torch
 from PIL import Image
 
+from branchwise.cli import main as branchwise
 from branchwise.trainables.dash.evaluation import efficiency
 from branchwise.trainables.dash.evaluation.grids import sample_model, save_grid
 from branchwise.trainables.dash.nets import unet
 from branchwise.trainables.dash.settings.spec import UNet
 
-SCRIPT = Path(__file__).parents[3] / "platform" / "sample.py"
 QUICK: dict[str, Any] = {"guidance": 1.5, "sampler": "ddim", "steps": 2, "seed": 0}
 
 
@@ -38,10 +38,21 @@ def test_grid_of_all_classes_and_of_single_class(teacher_folder: Path, tmp_path:
 
 
 def test_bad_input_prints_single_line_and_exits_with_2(teacher_folder: Path, tmp_path: Path) -> None:
-    command = [sys.executable, str(SCRIPT), "--model", str(teacher_folder), "--class", "10", "--out", "x.png"]
+    command = [
+        sys.executable,
+        "-m",
+        "branchwise.cli",
+        "sample",
+        "--model",
+        str(teacher_folder),
+        "--class",
+        "10",
+        "--out",
+        "x.png",
+    ]
     run = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert run.returncode == 2
-    assert run.stderr.strip().splitlines()[-1] == "sample: class 10: the model knows 0 to 9"
+    assert run.stderr.strip().splitlines()[-1] == "branchwise sample: class 10: the model knows 0 to 9"
     assert not (tmp_path / "x.png").exists()
 
 
@@ -56,25 +67,23 @@ def test_guidance_of_single_head_is_refused(teacher_folder: Path, tmp_path: Path
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation")  # diffusers' schedulers with numpy 2
 def test_command_accepts_valid_guidance_only(teacher_folder: Path, tmp_path: Path) -> None:
-    import sample
 
     given = ["--model", str(teacher_folder), "--n", "1", "--steps", "2", "--out", str(tmp_path / "x.png")]
     pictures = []
     for guidance in ("2", "{w_min: 1.0, w_max: 3.0, beta: 5.0}", "{scale: 2.0, t_low: 100, t_high: 800}"):
         for sampler in ("ddim", "dpmpp_2m", "unipc"):
-            assert sample.main([*given, "--guidance", guidance, "--sampler", sampler, "--batch", "3"]) == 0
+            assert branchwise(["sample", *given, "--guidance", guidance, "--sampler", sampler, "--batch", "3"]) == 0
             pictures.append((tmp_path / "x.png").read_bytes())
     assert len(set(pictures)) > 3
     (tmp_path / "x.png").unlink()
     for wrong in ("much", "-1", "{w_min: 1.0, wide: 2}", "{choose: [1.0, 2.0]}", ".nan", "1e30"):
-        assert sample.main([*given, "--guidance", wrong]) == 2
+        assert branchwise(["sample", *given, "--guidance", wrong]) == 2
     for option, wrong in (("--steps", "1"), ("--steps", "1001"), ("--seed", "-1"), ("--n", "0")):
-        assert sample.main([*given, option, wrong]) == 2
+        assert branchwise(["sample", *given, option, wrong]) == 2
     assert not (tmp_path / "x.png").exists()
 
 
 def test_command_accepts_arm_of_run(teacher_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    import sample
 
     from branchwise.trainables.runtime.run_folder import RunFolder
     from branchwise.trainables.runtime.storage import Storage
@@ -84,14 +93,14 @@ def test_command_accepts_arm_of_run(teacher_folder: Path, tmp_path: Path, capsys
     run.write_record("full-b0", {})
     run.put_model("full-b0", teacher_folder)
     options = ["--storage", str(tmp_path / "runs"), "--n", "1", "--steps", "2", "--out", str(tmp_path / "x.png")]
-    assert sample.main(["--run", "one", "--arm", "full-b0", *options]) == 0
+    assert branchwise(["sample", "--run", "one", "--arm", "full-b0", *options]) == 0
     assert (tmp_path / "x.png").is_file()
     for given, message in (
         (["--run", "one", "--arm", "base-b0"], "there are: full-b0"),
         (["--run", "two", "--arm", "full-b0"], "no such run"),
         (["--run", "one"], "go together"),
     ):
-        assert sample.main([*given, *options]) == 2
+        assert branchwise(["sample", *given, *options]) == 2
         assert message in capsys.readouterr().err
 
 

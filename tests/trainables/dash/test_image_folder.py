@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import propose
 import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from branchwise.cli import main as branchwise
 from branchwise.orchestration.space import load_space, parse_space
 from branchwise.trainables import dash
 from branchwise.trainables.dash.data import datasets, image_decoder, image_folder
@@ -132,12 +132,12 @@ def damage(folder: Path) -> list[str]:
 
 def test_all_damaged_files_are_named_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     images, space = make_classes(tmp_path / "images"), tmp_path / "space.yaml"
-    assert propose.main(["--images", str(images), "--out", str(space)]) == 0
+    assert branchwise(["propose", "--images", str(images), "--out", str(space)]) == 0
     names = damage(images / "discs")
     with pytest.raises(ValueError, match="cannot be read as images") as raised:
         dash.check_inputs(load_space(space).spec)
     (tmp_path / "again.yaml").unlink(missing_ok=True)
-    assert propose.main(["--images", str(images), "--out", str(tmp_path / "again.yaml")]) == 2
+    assert branchwise(["propose", "--images", str(images), "--out", str(tmp_path / "again.yaml")]) == 2
     error = capsys.readouterr().err
     for name in names:
         assert f"/discs/{name} (" in str(raised.value)
@@ -148,10 +148,10 @@ def test_all_damaged_files_are_named_at_once(tmp_path: Path, capsys: pytest.Capt
 
 def test_dry_run_decodes_without_torch(tmp_path: Path) -> None:
     images, space = make_classes(tmp_path / "images"), tmp_path / "space.yaml"
-    assert propose.main(["--images", str(images), "--out", str(space)]) == 0
+    assert branchwise(["propose", "--images", str(images), "--out", str(space)]) == 0
     (images / "discs/3.png").write_bytes(b"no image")
     command = (
-        "import sys; sys.path[:0] = ['platform', '.']; import run_sweep; "
+        "import sys; from branchwise.commands import run_sweep; "
         f"code = run_sweep.main(['--space', {str(space)!r}, '--storage', {str(tmp_path / 'runs')!r}, '--dry-run']); "
         "print(code, sorted({'torch', 'ray', 'pandas'} & set(sys.modules)))"
     )
@@ -170,7 +170,7 @@ def test_what_is_not_image_of_data_is_counted(tmp_path: Path, capsys: pytest.Cap
     for name in ("._0.png", "Thumbs.db", "a.gif", "b.heic", "c.HEIC", "readme"):
         (images / "discs" / name).write_bytes(b"x")
     Image.new("L", (9, 9)).save(images / "beside.png")
-    assert propose.main(["--images", str(images), "--out", str(tmp_path / "space.yaml")]) == 0
+    assert branchwise(["propose", "--images", str(images), "--out", str(tmp_path / "space.yaml")]) == 0
     output = capsys.readouterr().out
     for line in (
         "2 classes, 10 images",
@@ -209,7 +209,7 @@ def test_links_are_followed_once(tmp_path: Path) -> None:
 def test_any_name_makes_valid_space(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     images = make_classes(tmp_path / name / "images")
     (images / "discs").rename(images / name)
-    assert propose.main(["--images", str(images), "--out", str(tmp_path / "space.yaml")]) == 0
+    assert branchwise(["propose", "--images", str(images), "--out", str(tmp_path / "space.yaml")]) == 0
     space = load_space(tmp_path / "space.yaml")
     data = space.spec.data
     assert data.class_names == tuple(sorted((name, "squares")))
@@ -221,7 +221,7 @@ def test_names_that_cannot_be_printed_are_refused(tmp_path: Path, capsys: pytest
     for name in (b"line\nbreak", b"\x1b[31m", b"latin-\xe9"):
         images = make_classes(tmp_path / f"images-{len(name)}")
         os.rename(images / "discs", os.path.join(os.fsencode(images), name))
-        assert propose.main(["--images", str(images), "--out", str(tmp_path / "space.yaml")]) == 2
+        assert branchwise(["propose", "--images", str(images), "--out", str(tmp_path / "space.yaml")]) == 2
         error = capsys.readouterr().err
         assert "characters that cannot be printed" in error
         assert "\x1b" not in error
@@ -233,7 +233,7 @@ def test_colour_image_makes_colour_space(tmp_path: Path, capsys: pytest.CaptureF
         for i in range(300):
             colour = (40, 40, 41) if (label, i) == ("b", 217) else (i % 250,) * 3
             Image.new("RGB", (8, 8), colour).save(tmp_path / "images" / label / f"{i:03}.png")
-    assert propose.main(["--images", str(tmp_path / "images"), "--out", str(tmp_path / "space.yaml")]) == 0
+    assert branchwise(["propose", "--images", str(tmp_path / "images"), "--out", str(tmp_path / "space.yaml")]) == 0
     assert "8x8 in colour" in capsys.readouterr().out
 
 

@@ -21,7 +21,6 @@ from branchwise.trainables.dash.authors.checkpoints import import_checkpoint
 from branchwise.trainables.dash.nets import checkpoint
 
 GOLDEN = np.load(Path(__file__).parents[2] / "data" / "reference_small.npz")
-SCRIPT = Path(__file__).parents[3] / "platform" / "import_reference.py"
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +90,18 @@ def test_other_classes_are_refused(content: dict[str, Any], tmp_path: Path) -> N
 def test_truncated_file_is_refused_without_writing(content: dict[str, Any], tmp_path: Path) -> None:
     file = saved(content, tmp_path)
     file.write_bytes(file.read_bytes()[:100_000])
-    command = [sys.executable, str(SCRIPT), "--checkpoint", str(file), "--num-classes", "10", "--image-size", "16"]
+    command = [
+        sys.executable,
+        "-m",
+        "branchwise.cli",
+        "import-reference",
+        "--checkpoint",
+        str(file),
+        "--num-classes",
+        "10",
+        "--image-size",
+        "16",
+    ]
     run = subprocess.run([*command, "--out", str(tmp_path / "out")], capture_output=True, text=True, cwd=tmp_path)
     assert run.returncode == 2
     assert run.stderr.count("\n") == 1

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Checks, before the first real run, that this machine computes what it should; GPUs first of all.
 
 It needs torch, diffusers and pydantic. What takes Ray is left out, and said so, where Ray is not installed.
@@ -15,29 +14,25 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-if __name__ == "__main__":  # not as a part of the installed package
-    sys.path.insert(0, str(ROOT))  # for branchwise
-
-from branchwise.command_io import JSON_HELP, print_document, print_error, wants_json  # noqa: E402
-from branchwise.orchestration.errors import UserError  # noqa: E402
-from branchwise.orchestration.input.parser import Parser  # noqa: E402
+from branchwise.command_io import JSON_HELP, print_document, print_error, wants_json
+from branchwise.orchestration.checkout import ROOT
+from branchwise.orchestration.errors import UserError
+from branchwise.orchestration.input.parser import Parser
 
 NEEDED = ("torch", "diffusers", "pydantic")
 PACKAGES = (*NEEDED, "torchvision", "ray", "torch-fidelity")
 SMOKE_SECONDS = 300
 
 
-def main(arguments: list[str] | None = None, program: str | None = None) -> int:
+def main(arguments: list[str], program: str) -> int:
     """Returns the exit code: 0 all checks passed, 2 a library is missing, 3 a check failed."""
     try:
         options = parser(program).parse_args(arguments)
         if missing := [name for name in NEEDED if not importable(name)]:
             raise UserError(f"{', '.join(missing)} cannot be imported; install what is missing")
     except UserError as error:
-        print_error(program or "doctor", str(error), 2, as_json=wants_json(arguments))
+        print_error(program, str(error), 2, as_json=wants_json(arguments))
         return 2
     import torch
 
@@ -114,8 +109,7 @@ def smoke(device: str) -> str:
     settings = ("resources.gpus_per_trial=1", "resources.workers=1", "train.precision=bf16", "train.mode=fast")
     with tempfile.TemporaryDirectory(prefix="branchwise-") as storage:
         command: Sequence[str] = [
-            *(sys.executable, str(ROOT / "platform/run_sweep.py"), "--storage", storage),
-            *("--space", str(space)),
+            *(sys.executable, "-m", "branchwise.cli", "run", str(space), "--storage", storage),
             *(argument for setting in settings for argument in ("--set", setting)),
         ]
         ran = subprocess.run(command, capture_output=True, text=True, timeout=SMOKE_SECONDS, env=dict(os.environ))
@@ -125,12 +119,8 @@ def smoke(device: str) -> str:
     return next((line for line in lines if "arms done" in line), "done")
 
 
-def parser(program: str | None = None) -> Parser:
+def parser(program: str) -> Parser:
     parser = Parser(prog=program, description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--cpu", action="store_true", help="check the CPU although there is a GPU")
     parser.add_argument("--json", action="store_true", help=JSON_HELP)
     return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Measures the finished students of a run, and its teacher, again: under other settings, beside the run's own."""
 
 from __future__ import annotations
@@ -7,33 +6,24 @@ import argparse
 import sys
 import threading
 import time
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-if __name__ == "__main__":  # not as a part of the installed package
-    sys.path.insert(0, str(ROOT))  # for branchwise
+from rich.console import Console
 
-from branchwise.orchestration import interrupts  # noqa: E402
-
-if __name__ == "__main__":
-    interrupts.exit_on_signal_while_starting()  # the imports below take a second
-
-from rich.console import Console  # noqa: E402
-
-from branchwise.analysis.console import make_console  # noqa: E402
-from branchwise.orchestration.errors import UserError  # noqa: E402
-from branchwise.orchestration.execution.cluster import address_of  # noqa: E402
-from branchwise.orchestration.execution.exit_status import classify_exit  # noqa: E402
-from branchwise.orchestration.execution.measures import remeasure, same_as_sweep  # noqa: E402
-from branchwise.orchestration.input.command_line import open_storage  # noqa: E402
-from branchwise.orchestration.input.parser import Parser  # noqa: E402
-from branchwise.orchestration.monitoring.terminal import measuring_rows, print_measured, print_plan  # noqa: E402
-from branchwise.orchestration.planning.machine import machine, shortages  # noqa: E402
-from branchwise.orchestration.planning.measures import plan_measures  # noqa: E402
-from branchwise.orchestration.run_folder.tables import report  # noqa: E402
+from branchwise.analysis.console import make_console
+from branchwise.orchestration import interrupts
+from branchwise.orchestration.errors import UserError
+from branchwise.orchestration.execution.cluster import address_of
+from branchwise.orchestration.execution.exit_status import classify_exit
+from branchwise.orchestration.execution.measures import remeasure, same_as_sweep
+from branchwise.orchestration.input.command_line import open_storage
+from branchwise.orchestration.input.parser import Parser
+from branchwise.orchestration.monitoring.terminal import measuring_rows, print_measured, print_plan
+from branchwise.orchestration.planning.machine import machine, shortages
+from branchwise.orchestration.planning.measures import plan_measures
+from branchwise.orchestration.run_folder.tables import report
 
 
-def main(arguments: list[str] | None = None, program: str | None = None) -> int:
+def main(arguments: list[str], program: str) -> int:
     """Returns the exit code: 0 all is measured, 2 bad input, 3 some of it could not be, 130 interrupted."""
     console, has_started = make_console(), threading.Event()
     with interrupts.coalesce_interrupts():
@@ -43,7 +33,7 @@ def main(arguments: list[str] | None = None, program: str | None = None) -> int:
             exit_status = classify_exit(error, has_started.is_set())
             stored = ". What is measured is kept; the same command continues with what is missing"
             print(
-                f"{program or 'measure'}: {exit_status.message}{stored if has_started.is_set() else ''}",
+                f"{program}: {exit_status.message}{stored if has_started.is_set() else ''}",
                 file=sys.stderr,
             )
             return exit_status.code
@@ -67,13 +57,10 @@ def measure(options: argparse.Namespace, has_started: threading.Event, console: 
     return 3 if missing else 0
 
 
-def parser(program: str | None = None) -> Parser:
+def parser(program: str) -> Parser:
     parser = Parser(prog=program, description=__doc__)
     option = parser.add_argument
-    if program:
-        option("run", metavar="NAME", help="the run whose students are measured")
-    else:
-        option("--run", metavar="NAME", required=True, help="the run whose students are measured")
+    option("run", metavar="NAME", help="the run whose students are measured")
     option("--arms", metavar="NAME", nargs="+", default=[], help="only these arms, or all arms of these cells")
     option("--set", metavar="KEY=VALUE", action="append", default=[], help="another value, e.g. evaluate.samples=2000")
     option("--grid", metavar="KEY=V,V,...", action="append", default=[],
@@ -85,7 +72,3 @@ def parser(program: str | None = None) -> Parser:
     option("--dry-run", action="store_true", help="print what would be measured and for how long; write nothing")
     option("--trust", action="store_true", help="measure a run that this user did not start, by the code that it names")
     return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

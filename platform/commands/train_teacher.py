@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Trains and evaluates the teachers that a space asks for, so that every sweep of it finds them ready."""
 
 from __future__ import annotations
@@ -8,33 +7,25 @@ import sys
 import threading
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-if __name__ == "__main__":  # not as a part of the installed package
-    sys.path.insert(0, str(ROOT))  # for branchwise
+from rich.console import Console
 
-from branchwise.orchestration import interrupts  # noqa: E402
-
-if __name__ == "__main__":
-    interrupts.exit_on_signal_while_starting()  # the imports below take a second
-
-from rich.console import Console  # noqa: E402
-
-from branchwise.analysis.console import make_console  # noqa: E402
-from branchwise.orchestration.errors import UserError  # noqa: E402
-from branchwise.orchestration.execution.cluster import address_of, cluster, refuse_unshared  # noqa: E402
-from branchwise.orchestration.execution.exit_status import classify_exit  # noqa: E402
-from branchwise.orchestration.execution.runner import job_runner  # noqa: E402
-from branchwise.orchestration.execution.shared_models import prepare_features, prepare_teachers  # noqa: E402
-from branchwise.orchestration.input.command_line import open_storage  # noqa: E402
-from branchwise.orchestration.input.parser import Parser  # noqa: E402
-from branchwise.orchestration.monitoring.progress import Display  # noqa: E402
-from branchwise.orchestration.planning.machine import check_ulimits, gpus_missing, machine, missing_inputs  # noqa: E402
-from branchwise.orchestration.run_folder.teachers import find_teachers  # noqa: E402
-from branchwise.orchestration.space import load_space  # noqa: E402
-from branchwise.run_files.layout import RESULTS  # noqa: E402
+from branchwise.analysis.console import make_console
+from branchwise.orchestration import interrupts
+from branchwise.orchestration.errors import UserError
+from branchwise.orchestration.execution.cluster import address_of, cluster, refuse_unshared
+from branchwise.orchestration.execution.exit_status import classify_exit
+from branchwise.orchestration.execution.runner import job_runner
+from branchwise.orchestration.execution.shared_models import prepare_features, prepare_teachers
+from branchwise.orchestration.input.command_line import open_storage
+from branchwise.orchestration.input.parser import Parser
+from branchwise.orchestration.monitoring.progress import Display
+from branchwise.orchestration.planning.machine import check_ulimits, gpus_missing, machine, missing_inputs
+from branchwise.orchestration.run_folder.teachers import find_teachers
+from branchwise.orchestration.space import load_space
+from branchwise.run_files.layout import RESULTS
 
 
-def main(arguments: list[str] | None = None, program: str | None = None) -> int:
+def main(arguments: list[str], program: str) -> int:
     """Returns the exit code: 0 the teachers are ready, 2 bad input, 3 one could not be trained, 130 interrupted."""
     console, has_started = make_console(), threading.Event()
     with interrupts.coalesce_interrupts():
@@ -43,7 +34,7 @@ def main(arguments: list[str] | None = None, program: str | None = None) -> int:
         except BaseException as error:
             exit_status = classify_exit(error, has_started.is_set())
             further = ". The same command continues from the last checkpoint" if has_started.is_set() else ""
-            print(f"{program or 'train_teacher'}: {exit_status.message}{further}", file=sys.stderr)
+            print(f"{program}: {exit_status.message}{further}", file=sys.stderr)
             return exit_status.code
         return 0
 
@@ -76,7 +67,7 @@ def train(options: argparse.Namespace, has_started: threading.Event, console: Co
         console.print(f"Teacher: {storage.path(f'teachers/{ready.key}')}", highlight=False, soft_wrap=True)
 
 
-def parser(program: str | None = None) -> Parser:
+def parser(program: str) -> Parser:
     parser = Parser(prog=program, description=__doc__)
     option = parser.add_argument
     option("--space", metavar="FILE", type=Path, required=True, help="the space that describes the teachers")
@@ -86,7 +77,3 @@ def parser(program: str | None = None) -> Parser:
     )
     option("--set", metavar="KEY=VALUE", action="append", default=[], help="override a value of the space; repeatable")
     return parser
-
-
-if __name__ == "__main__":
-    interrupts.exit_process(main())

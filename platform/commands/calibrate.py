@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Measures how fast this machine takes the steps of a space, so that its plans, and those of spaces like it, hold."""
 
 from __future__ import annotations
@@ -13,24 +12,21 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-if __name__ == "__main__":  # not as a part of the installed package
-    sys.path.insert(0, str(ROOT))  # for branchwise
-
-from branchwise.analysis.console import single_line  # noqa: E402
-from branchwise.orchestration.errors import UserError  # noqa: E402
-from branchwise.orchestration.input.parser import Parser  # noqa: E402
-from branchwise.orchestration.planning.gpus import name_in_table  # noqa: E402
-from branchwise.orchestration.planning.machine import gpu_names, machine  # noqa: E402
-from branchwise.orchestration.planning.rates import add_rates, processor  # noqa: E402
-from branchwise.orchestration.space import load_space  # noqa: E402
-from branchwise.trainables import load_trainable  # noqa: E402
+from branchwise.analysis.console import single_line
+from branchwise.orchestration.checkout import ROOT
+from branchwise.orchestration.errors import UserError
+from branchwise.orchestration.input.parser import Parser
+from branchwise.orchestration.planning.gpus import name_in_table
+from branchwise.orchestration.planning.machine import gpu_names, machine
+from branchwise.orchestration.planning.rates import add_rates, processor
+from branchwise.orchestration.space import load_space
+from branchwise.trainables import load_trainable
 
 SECONDS = 100.0  # of measuring; imports come on top
 IDENTITY = ("kind", "net", "rows", "precision", "mode", "threads")
 
 
-def main(arguments: list[str] | None = None, program: str | None = None) -> int:
+def main(arguments: list[str], program: str) -> int:
     """Returns the exit code: 0 the rates are stored, 2 bad input."""
     try:
         options = parser(program).parse_args(arguments)
@@ -50,7 +46,7 @@ def main(arguments: list[str] | None = None, program: str | None = None) -> int:
         if not rates:
             raise UserError(f"{options.space}: trainable: {space.trainable} has no measure_rates")
     except (UserError, ValueError) as error:
-        print(f"{program or 'calibrate'}: {single_line(error)}", file=sys.stderr)
+        print(f"{program}: {single_line(error)}", file=sys.stderr)
         return 2
     description = {"torch": version("torch"), "measured": datetime.now(UTC).isoformat(timespec="seconds")}
     file = add_rates(device, rates, description)
@@ -77,7 +73,7 @@ def averaged(rates: Sequence[Sequence[Mapping[str, Any]]]) -> list[dict[str, Any
     ]
 
 
-def parser(program: str | None = None) -> Parser:
+def parser(program: str) -> Parser:
     parser = Parser(prog=program, description=__doc__)
     option = parser.add_argument
     option("--space", metavar="FILE", type=Path, default=ROOT / "search_spaces/ablation.yaml")
@@ -85,7 +81,3 @@ def parser(program: str | None = None) -> Parser:
     option("--seconds", metavar="S", type=float, default=SECONDS, help=f"about as long (default: {SECONDS:g})")
     option("--set", metavar="KEY=VALUE", action="append", default=[], help="override a value of the space; repeatable")
     return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Downloads what a space needs and this machine lacks, data sets and weights of feature nets, and says so before."""
 
 from __future__ import annotations
@@ -8,21 +7,17 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-if __name__ == "__main__":  # not as a part of the installed package
-    sys.path.insert(0, str(ROOT))  # for branchwise
+from rich.console import Console
+from rich.progress import DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from rich.console import Console  # noqa: E402
-from rich.progress import DownloadColumn, Progress, TextColumn, TransferSpeedColumn  # noqa: E402
-
-from branchwise.analysis.console import make_console, single_line  # noqa: E402
-from branchwise.orchestration.errors import UserError  # noqa: E402
-from branchwise.orchestration.input.parser import Parser  # noqa: E402
-from branchwise.orchestration.space import load_space  # noqa: E402
-from branchwise.trainables import RequiredFile  # noqa: E402
+from branchwise.analysis.console import make_console, single_line
+from branchwise.orchestration.errors import UserError
+from branchwise.orchestration.input.parser import Parser
+from branchwise.orchestration.space import load_space
+from branchwise.trainables import RequiredFile
 
 
-def main(arguments: list[str] | None = None, program: str | None = None) -> int:
+def main(arguments: list[str], program: str) -> int:
     """Returns the exit code: 0 all files exist, 2 bad input, 3 something could not be fetched, 130 interrupted."""
     console = make_console()
     try:
@@ -37,7 +32,7 @@ def main(arguments: list[str] | None = None, program: str | None = None) -> int:
             console.print(announced(item), highlight=False, soft_wrap=True)
         return 0 if options.dry_run else fetch(needed, console)
     except UserError as error:
-        print(f"{program or 'fetch'}: {single_line(error)}", file=sys.stderr)
+        print(f"{program}: {single_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         console.print("Interrupted. Incomplete downloads were removed; run the command again.")
@@ -69,14 +64,10 @@ def fetch(needed: Sequence[RequiredFile], console: Console) -> int:
     return 3 if failed else 0
 
 
-def parser(program: str | None = None) -> Parser:
+def parser(program: str) -> Parser:
     parser = Parser(prog=program, description=__doc__)
     option = parser.add_argument
     option("--space", metavar="FILE", type=Path, required=True, help="the space whose data and weights are fetched")
     option("--set", metavar="KEY=VALUE", action="append", default=[], help="override a value of the space; repeatable")
     option("--dry-run", action="store_true", help="say what would be fetched; fetch nothing")
     return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Looks at a folder of images, a sub-folder for each class, and writes a space for it that runs as it is."""
 
 from __future__ import annotations
@@ -8,26 +7,22 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-if __name__ == "__main__":  # not as a part of the installed package
-    sys.path.insert(0, str(ROOT))  # for branchwise
-
-from branchwise.analysis.console import printable, single_line  # noqa: E402
-from branchwise.orchestration.errors import UserError  # noqa: E402
-from branchwise.orchestration.input.parser import Parser  # noqa: E402
-from branchwise.orchestration.space import parse_space  # noqa: E402
+from branchwise.analysis.console import printable, single_line
+from branchwise.orchestration.errors import UserError
+from branchwise.orchestration.input.parser import Parser
+from branchwise.orchestration.space import parse_space
 
 MAX_NAMED = 20  # classes
 
 
-def main(arguments: list[str] | None = None, program: str | None = None) -> int:
+def main(arguments: list[str], program: str) -> int:
     """Returns the exit code: 0 the space is written, 2 bad input and nothing written."""
     try:
         options = parser(program).parse_args(arguments)
         if options.out.exists():
             raise UserError(f"--out {options.out}: exists already; choose another file")
     except UserError as error:
-        print(f"{program or 'propose'}: {single_line(error)}", file=sys.stderr)
+        print(f"{program}: {single_line(error)}", file=sys.stderr)
         return 2
     from branchwise.trainables.dash.data.proposal import space_text, survey_images  # Pillow: not before it is needed
 
@@ -39,7 +34,7 @@ def main(arguments: list[str] | None = None, program: str | None = None) -> int:
         options.out.write_text(text)
     except (ValueError, UserError, OSError) as error:
         for line in str(error).splitlines():
-            print(f"{program or 'propose'}: {printable(line)}", file=sys.stderr)
+            print(f"{program}: {printable(line)}", file=sys.stderr)
         return 2
     colour = "colour" if match.channels == 3 else "grey"
     print(
@@ -58,13 +53,9 @@ def class_names(names: Sequence[str], counts: Sequence[int]) -> str:
     return message + (f" and {len(names) - MAX_NAMED:,} more" if len(names) > MAX_NAMED else "")
 
 
-def parser(program: str | None = None) -> Parser:
+def parser(program: str) -> Parser:
     parser = Parser(prog=program, description=__doc__)
     option = parser.add_argument
     option("--images", metavar="DIR", type=Path, required=True, help="the folder of images")
     option("--out", metavar="FILE", type=Path, required=True, help="the space to write; it must not exist yet")
     return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Runs one arm of a space here, without Ray, and says what it measured or why it failed."""
 
 from __future__ import annotations
@@ -7,21 +6,17 @@ import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-if __name__ == "__main__":  # not as a part of the installed package
-    sys.path.insert(0, str(ROOT))  # for branchwise
-
-from branchwise.analysis.console import printable, single_line  # noqa: E402
-from branchwise.orchestration.authoring.one_arm import ArmTrial, arm_named, run_arm  # noqa: E402
-from branchwise.orchestration.errors import UserError  # noqa: E402
-from branchwise.orchestration.input.parser import Parser  # noqa: E402
-from branchwise.orchestration.space import load_space  # noqa: E402
-from branchwise.trainables.runtime.processes import scratch_folder  # noqa: E402
+from branchwise.analysis.console import printable, single_line
+from branchwise.orchestration.authoring.one_arm import ArmTrial, arm_named, run_arm
+from branchwise.orchestration.errors import UserError
+from branchwise.orchestration.input.parser import Parser
+from branchwise.orchestration.space import load_space
+from branchwise.trainables.runtime.processes import scratch_folder
 
 LAST_LINES = 20  # of a failed arm's output
 
 
-def main(arguments: list[str] | None = None, program: str | None = None) -> int:
+def main(arguments: list[str], program: str) -> int:
     """Returns the exit code: 0 the arm is done, 2 bad input and nothing was run, 3 the arm failed or diverged."""
     try:
         options = parser(program).parse_args(arguments)
@@ -33,7 +28,7 @@ def main(arguments: list[str] | None = None, program: str | None = None) -> int:
             trial = run_arm(space, arm, scratch)
             print(f"{arm.name} (seed {arm.seed}): {outcome(trial)}, {time.monotonic() - started:.1f} s")
     except (UserError, OSError) as error:
-        print(f"{program or 'try'}: {single_line(error)}", file=sys.stderr)
+        print(f"{program}: {single_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
@@ -53,7 +48,7 @@ def outcome(trial: ArmTrial) -> str:
     return f"{result.status}: {single_line(result.error)}"
 
 
-def parser(program: str | None = None) -> Parser:
+def parser(program: str) -> Parser:
     result = Parser(prog=program, description=__doc__)
     result.add_argument("space", type=Path, metavar="SPACE", help="the space, e.g. train.yaml")
     result.add_argument(
@@ -61,7 +56,3 @@ def parser(program: str | None = None) -> Parser:
     )
     result.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="override a value of the space")
     return result
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Writes a space for a script, of the options that its source declares; `--try` runs it to find the metric."""
 
 from __future__ import annotations
@@ -6,21 +5,17 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-if __name__ == "__main__":  # not as a part of the installed package
-    sys.path.insert(0, str(ROOT))  # for branchwise
-
-from branchwise.analysis.console import single_line  # noqa: E402
-from branchwise.orchestration.authoring.options import Unreadable  # noqa: E402
-from branchwise.orchestration.authoring.scaffold import Draft, read_script, space_text, summary  # noqa: E402
-from branchwise.orchestration.authoring.try_script import try_script  # noqa: E402
-from branchwise.orchestration.errors import UserError  # noqa: E402
-from branchwise.orchestration.input.parser import Parser  # noqa: E402
-from branchwise.orchestration.input.yaml_file import parse_yaml  # noqa: E402
-from branchwise.orchestration.space import parse_space  # noqa: E402
+from branchwise.analysis.console import single_line
+from branchwise.orchestration.authoring.options import Unreadable
+from branchwise.orchestration.authoring.scaffold import Draft, read_script, space_text, summary
+from branchwise.orchestration.authoring.try_script import try_script
+from branchwise.orchestration.errors import UserError
+from branchwise.orchestration.input.parser import Parser
+from branchwise.orchestration.input.yaml_file import parse_yaml
+from branchwise.orchestration.space import parse_space
 
 
-def main(arguments: list[str] | None = None, program: str | None = None) -> int:
+def main(arguments: list[str], program: str) -> int:
     """Returns the exit code: 0 the space is written, 2 bad input and no file written."""
     try:
         options = parser(program).parse_args(arguments)
@@ -39,7 +34,7 @@ def main(arguments: list[str] | None = None, program: str | None = None) -> int:
         except OSError as error:
             raise UserError(f"{out}: cannot be written: {error.strerror}") from error
     except UserError as error:
-        print(f"{program or 'init'}: {single_line(error)}", file=sys.stderr)
+        print(f"{program}: {single_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
@@ -70,7 +65,7 @@ def _advice(out: Path, text: str) -> str:
     return f"{out}: read it, then run one arm: branchwise try {out}"
 
 
-def parser(program: str | None = None) -> Parser:
+def parser(program: str) -> Parser:
     parser = Parser(prog=program, description=__doc__)
     parser.add_argument("script", type=Path, help="the script that trains, e.g. train.py")
     parser.add_argument("--out", type=Path, metavar="FILE", help="the space (default: the script's name with .yaml)")
@@ -88,7 +83,3 @@ def parser(program: str | None = None) -> Parser:
         help="a value of an option in the place of the script's default, e.g. device=cpu",
     )
     return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Prints the JSON Schema of the spaces of a trainable, for editors: # yaml-language-server: $schema=FILE
 
 `report` prints that of a report's ablation.json; plan, status, list, analyze, verify, doctor, error and progress print
@@ -10,21 +9,17 @@ import json
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-if __name__ == "__main__":  # not as a part of the installed package
-    sys.path.insert(0, str(ROOT))  # for branchwise
-
-from branchwise.analysis.console import single_line  # noqa: E402
-from branchwise.analysis.report import REPORT_SCHEMA  # noqa: E402
-from branchwise.documents import DOCUMENTS, json_schema  # noqa: E402
-from branchwise.orchestration.authoring.schema import schema_of  # noqa: E402
-from branchwise.orchestration.errors import UserError  # noqa: E402
-from branchwise.orchestration.input.parser import Parser  # noqa: E402
-from branchwise.orchestration.space import load_space  # noqa: E402
-from branchwise.trainables import BUILT_IN, load_trainable  # noqa: E402
+from branchwise.analysis.console import single_line
+from branchwise.analysis.report import REPORT_SCHEMA
+from branchwise.documents import DOCUMENTS, json_schema
+from branchwise.orchestration.authoring.schema import schema_of
+from branchwise.orchestration.errors import UserError
+from branchwise.orchestration.input.parser import Parser
+from branchwise.orchestration.space import load_space
+from branchwise.trainables import BUILT_IN, load_trainable
 
 
-def main(arguments: list[str] | None = None, program: str | None = None) -> int:
+def main(arguments: list[str], program: str) -> int:
     """Returns the exit code: 0, or 2 for bad input."""
     try:
         options = parser(program).parse_args(arguments)
@@ -38,7 +33,7 @@ def main(arguments: list[str] | None = None, program: str | None = None) -> int:
         else:
             schema = _of_trainable(options.what)
     except UserError as error:
-        print(f"{program or 'schema'}: {single_line(error)}", file=sys.stderr)
+        print(f"{program}: {single_line(error)}", file=sys.stderr)
         return 2
     print(json.dumps(schema, indent=1))
     return 0
@@ -55,7 +50,7 @@ def _of_trainable(name: str) -> dict[str, object]:
         ) from error
 
 
-def parser(program: str | None = None) -> Parser:
+def parser(program: str) -> Parser:
     parser = Parser(prog=program, description=__doc__)
     parser.add_argument(
         "what",
@@ -63,7 +58,3 @@ def parser(program: str | None = None) -> Parser:
         help="dash, command, package.module, ..., a space file, report, or plan, status, ...",
     )
     return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Draws a grid of samples from a model folder, or from an arm of a run: every class across, or one class alone."""
 
 from __future__ import annotations
@@ -10,26 +9,22 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-if __name__ == "__main__":  # not as a part of the installed package
-    sys.path.insert(0, str(ROOT))  # for branchwise
+from pydantic import TypeAdapter, ValidationError
 
-from pydantic import TypeAdapter, ValidationError  # noqa: E402
-
-from branchwise.analysis.console import single_line  # noqa: E402
-from branchwise.orchestration.errors import UserError  # noqa: E402
-from branchwise.orchestration.input.command_line import open_storage  # noqa: E402
-from branchwise.orchestration.input.parser import Parser  # noqa: E402
-from branchwise.orchestration.input.yaml_file import parse_yaml  # noqa: E402
-from branchwise.orchestration.run_folder.plan_file import run_named  # noqa: E402
-from branchwise.run_files.sealing import DamagedError  # noqa: E402
-from branchwise.trainables.dash.settings.evaluate import SAMPLERS  # noqa: E402
-from branchwise.trainables.dash.settings.guidance import Scale  # noqa: E402
+from branchwise.analysis.console import single_line
+from branchwise.orchestration.errors import UserError
+from branchwise.orchestration.input.command_line import open_storage
+from branchwise.orchestration.input.parser import Parser
+from branchwise.orchestration.input.yaml_file import parse_yaml
+from branchwise.orchestration.run_folder.plan_file import run_named
+from branchwise.run_files.sealing import DamagedError
+from branchwise.trainables.dash.settings.evaluate import SAMPLERS
+from branchwise.trainables.dash.settings.guidance import Scale
 
 GUIDANCE = "a scale (1 is none), {w_min: 1.0, w_max: 4.0, beta: 5.0} or {scale: 2.0, t_low: 100, t_high: 800}"
 
 
-def main(arguments: list[str] | None = None, program: str | None = None) -> int:
+def main(arguments: list[str], program: str) -> int:
     """Returns the exit code: 0 the grid is written, 2 bad input."""
     try:
         options = parse(arguments, program)
@@ -49,7 +44,7 @@ def main(arguments: list[str] | None = None, program: str | None = None) -> int:
                 batch=options.batch,
             )
     except (UserError, OSError, ValueError) as error:
-        print(f"{program or 'sample'}: {single_line(error)}", file=sys.stderr)
+        print(f"{program}: {single_line(error)}", file=sys.stderr)
         return 2
     print(options.out)
     return 0
@@ -78,7 +73,7 @@ def guidance_of(text: str) -> Any:
         raise UserError(f"--guidance {text}: must be {GUIDANCE}") from error
 
 
-def parser(program: str | None = None) -> Parser:
+def parser(program: str) -> Parser:
     parser = Parser(prog=program, description=__doc__)
     option = parser.add_argument
     what = parser.add_mutually_exclusive_group(required=True)
@@ -97,7 +92,7 @@ def parser(program: str | None = None) -> Parser:
     return parser
 
 
-def parse(arguments: list[str] | None, program: str | None) -> argparse.Namespace:
+def parse(arguments: list[str], program: str) -> argparse.Namespace:
     options = parser(program).parse_args(arguments)
     if (options.run is None) != (options.arm is None):
         raise UserError("--run and --arm go together (see --help)")
@@ -124,7 +119,3 @@ def positive_int(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError("must be at least 1")
     return number
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,1 +1,0 @@
-../../platform/import_reference.py

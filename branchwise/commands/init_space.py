@@ -1,1 +1,0 @@
-../../platform/init_space.py

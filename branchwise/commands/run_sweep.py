@@ -1,1 +1,0 @@
-../../platform/run_sweep.py

@@ -1,1 +1,0 @@
-../../platform/sample.py

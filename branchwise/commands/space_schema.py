@@ -1,1 +1,0 @@
-../../platform/space_schema.py

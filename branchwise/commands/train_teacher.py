@@ -1,1 +1,0 @@
-../../platform/train_teacher.py

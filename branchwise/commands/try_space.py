@@ -1,1 +1,0 @@
-../../platform/try_space.py

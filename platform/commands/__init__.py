@@ -1,0 +1,1 @@
+"""The commands of `branchwise`: the options and the main function of each, by module."""
