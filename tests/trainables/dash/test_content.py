@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from branchwise.trainables import dash
-from branchwise.trainables.dash.data import datasets
+from branchwise.trainables.dash.data import datasets, decoded
 from branchwise.trainables.dash.settings import content
 from branchwise.trainables.dash.settings.addresses import evaluation_key, features_key, teacher_key
 from branchwise.trainables.dash.settings.data import ImageFolder
@@ -160,7 +160,7 @@ def test_damaged_cache_is_not_believed(folder: Path, monkeypatch: pytest.MonkeyP
     raw = bytearray(pixels.read_bytes())
     raw[-1] ^= 1
     pixels.write_bytes(raw)
-    assert datasets.load_reference_images(data, "cpu").sha256 == datasets.pixels_sha256(first)
+    assert datasets.load_reference_images(data, "cpu").sha256 == decoded.pixels_sha256(first.numpy())
     for memory in (folder.parent / "cache/branchwise").glob("digests-*.json"):
         memory.write_text("[1]")
     assert dash.data_sha256(spec_of(folder))

@@ -24,7 +24,8 @@ from torch_fidelity.metric_kid import kid_features_to_metric
 from torch_fidelity.metric_prc import prc_features_to_metric
 
 import branchwise.trainables.dash as dash
-from branchwise.trainables.dash.data import batches, datasets, image_folder
+from branchwise.run_files.sealing import sha256_of
+from branchwise.trainables.dash.data import batches, datasets, decoded, image_folder
 from branchwise.trainables.dash.diffusion import schedule
 from branchwise.trainables.dash.evaluation import features, metrics, neighbours
 from branchwise.trainables.dash.evaluation import reference_set as reference_sets
@@ -32,7 +33,6 @@ from branchwise.trainables.dash.evaluation.feature_nets import classifier, dinov
 from branchwise.trainables.dash.settings import fetching
 from branchwise.trainables.dash.settings.data import Digits, ImageFolder
 from branchwise.trainables.dash.settings.features import PRETRAINED, source_of
-from branchwise.trainables.dash.settings.files import sha256
 
 
 def changed(tiny: dict[str, Any], **evaluate: Any) -> dash.Spec:
@@ -88,7 +88,7 @@ def random_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[
         file = tmp_path / "hub/checkpoints" / PRETRAINED[name].file
         file.parent.mkdir(parents=True, exist_ok=True)
         torch.save(state, file)
-        monkeypatch.setitem(PRETRAINED, name, replace(PRETRAINED[name], sha256=sha256(file)))
+        monkeypatch.setitem(PRETRAINED, name, replace(PRETRAINED[name], sha256=sha256_of(file)))
         return file
 
     return put
@@ -151,7 +151,7 @@ def test_dinov2_accepts_only_local_weights(
     net, logits, digest = pretrained.load("dinov2-vit-s-14", "cpu")
     with torch.inference_mode():
         result = net(torch.randint(0, 256, (1, 1, 28, 28), dtype=torch.uint8))
-    assert (result.shape, logits, digest) == ((1, 384), 0, sha256(file))
+    assert (result.shape, logits, digest) == ((1, 384), 0, sha256_of(file))
     extractor = features.Extractor("dinov2-vit-s-14", net, 384, 0, digest, kid_subsets=1, kid_subset_size=1)
     assert extractor.metric(50_000) == "fd_dinov2_vit_s_14"
 
@@ -317,7 +317,7 @@ def test_changed_folder_is_decoded_anew(pictures: ImageFolder, monkeypatch: pyte
     first = datasets.load_reference_images(pictures, "cpu")
     repeated = datasets.load_reference_images(pictures, "cpu")
     assert torch.equal(first.images, repeated.images)
-    assert first.sha256 == repeated.sha256 == datasets.pixels_sha256(first.images)
+    assert first.sha256 == repeated.sha256 == decoded.pixels_sha256(first.images.numpy())
     assert len(decodings) == 1
     first.images.zero_()  # a copy on write: the file stays as it is
     assert torch.equal(datasets.load_reference_images(pictures, "cpu").images, repeated.images)

@@ -13,10 +13,10 @@ import torch
 import torch_fidelity.feature_extractor_inceptionv3 as inception
 from torch import Tensor, nn
 
+from branchwise.run_files.sealing import sha256_of
 from branchwise.trainables.dash.data import datasets
 from branchwise.trainables.dash.evaluation import features, measurement, metrics, neighbours, reference_set
 from branchwise.trainables.dash.evaluation.feature_nets import pretrained
-from branchwise.trainables.dash.nets.checkpoint import sha256
 from branchwise.trainables.dash.settings import files
 from branchwise.trainables.dash.settings.data import Digits, ImageFolder
 from branchwise.trainables.dash.settings.evaluate import Evaluate
@@ -33,7 +33,7 @@ def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         net: nn.Module = inception.FeatureExtractorInceptionV3("random", ["2048"])
     file = tmp_path / "weights.pth"
     torch.save(net.state_dict(), file)
-    monkeypatch.setitem(PRETRAINED, "inception", replace(PRETRAINED["inception"], sha256=sha256(file)))
+    monkeypatch.setitem(PRETRAINED, "inception", replace(PRETRAINED["inception"], sha256=sha256_of(file)))
     monkeypatch.setenv("BRANCHWISE_INCEPTION_WEIGHTS", str(file))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return file

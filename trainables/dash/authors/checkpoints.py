@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from branchwise.run_files.layout import staged_folder
+from branchwise.run_files.sealing import sha256_of
 from branchwise.trainables.dash.authors.weights import architecture, to_diffusers
 from branchwise.trainables.dash.diffusion.schedule import TIMESTEPS
 from branchwise.trainables.dash.nets import checkpoint, unet
@@ -31,7 +32,7 @@ def import_checkpoint(file: Path, classes: int, image_size: int, out: Path) -> d
         checkpoint.save_model(staging, net, importance)
         description = {
             "imported_from": file.name,
-            "imported_sha256": checkpoint.sha256(file),
+            "imported_sha256": sha256_of(file),
             "parameters": unet.size(net),
             "snr_gamma": gamma,
             "weights_sha256": checkpoint.weights_sha256(staging),

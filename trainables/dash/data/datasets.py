@@ -18,7 +18,6 @@ from branchwise.trainables.dash.settings.data import FULL_SIZE, Data, Digits, Im
 from branchwise.trainables.dash.settings.files import checked_listing, missing_data
 
 SHARE_OF_DEVICE = 0.4  # of a GPU's free memory that images may take
-CHUNK = 1 << 16  # images hashed at once
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ class Dataset:
     @cached_property
     def sha256(self) -> str:
         """Of the pixels and their shape."""
-        return self.checksum or pixels_sha256(self.images)
+        return self.checksum or decoded.pixels_sha256(self.images.cpu().numpy())
 
     @cached_property
     def labelled_sha256(self) -> str:
@@ -73,14 +72,6 @@ class Dataset:
             return self.images[indices.to(self.device)], labels
         chosen = self.images[indices.cpu()].pin_memory()  # else the copy waits for all work queued on the GPU
         return chosen.to(self.device, non_blocking=True), labels
-
-
-def pixels_sha256(images: Tensor) -> str:
-    """The SHA-256 of pixels (N, C, H, W) and their shape."""
-    digest = hashlib.sha256(str(tuple(images.shape)).encode())
-    for start in range(0, len(images), CHUNK):
-        digest.update(images[start : start + CHUNK].cpu().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def load(settings: Data, device: torch.device | str) -> Dataset:

@@ -80,7 +80,7 @@ def _mapped(folder: Path, shape: tuple[int, ...]) -> tuple[np.ndarray, str] | No
     try:
         description = json.loads((folder / "about.json").read_text())
         pixels = np.load(folder / "pixels.npy", mmap_mode="c")  # copy on write: changes do not reach the file
-        if pixels.shape != shape or (pixels.nbytes <= MAX_SEALED and _sha256(pixels) != description["sha256"]):
+        if pixels.shape != shape or (pixels.nbytes <= MAX_SEALED and pixels_sha256(pixels) != description["sha256"]):
             return None
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
@@ -92,12 +92,12 @@ def _write(folder: Path, shape: tuple[int, ...], fill: Fill) -> None:
         pixels = open_memmap(staging / "pixels.npy", mode="w+", dtype=np.uint8, shape=shape)
         fill(pixels)
         pixels.flush()
-        description = {"sha256": _sha256(pixels), "images": len(pixels)}
+        description = {"sha256": pixels_sha256(pixels), "images": len(pixels)}
         (staging / "about.json").write_text(json.dumps(description) + "\n")
 
 
-def _sha256(pixels: np.ndarray) -> str:
-    """Of the pixels and their shape."""
+def pixels_sha256(pixels: np.ndarray) -> str:
+    """The SHA-256 of pixels (N, C, H, W) and their shape."""
     digest = hashlib.sha256(str(pixels.shape).encode())
     for start in range(0, len(pixels), CHUNK):
         digest.update(pixels[start : start + CHUNK].tobytes())

@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import save_file
 from torch.nn import functional
 
+from branchwise.run_files.sealing import sha256_of
 from branchwise.trainables.dash.data import datasets
 from branchwise.trainables.dash.evaluation.features import DigitsFeatures
-from branchwise.trainables.dash.nets.checkpoint import sha256
 from branchwise.trainables.dash.settings.data import Digits
 
 EPOCHS = 60
@@ -44,7 +44,7 @@ def main(out: Path) -> None:
         accuracy = (net.head(net(digits.images[test])).argmax(1) == digits.labels[test]).float().mean()
         net.scale.copy_(1 / net(digits.images).square().mean().sqrt())
     save_file(net.state_dict(), out)
-    print(f"accuracy on 360 held-out images {accuracy:.4f}; SHA-256 {sha256(out)}")
+    print(f"accuracy on 360 held-out images {accuracy:.4f}; SHA-256 {sha256_of(out)}")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import pickle
 import re
@@ -15,6 +14,7 @@ from diffusers import UNet2DModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from branchwise.run_files.sealing import sha256_of
 from branchwise.trainables.dash.settings.addresses import CONFIG, CURRICULUM, WEIGHTS
 
 _REFUSED = re.compile(r"GLOBAL (\S+)")  # what torch names of a pickle that refers to code
@@ -47,13 +47,7 @@ def load_model(folder: Path, device: torch.device | str) -> tuple[nn.Module, Ten
 
 def weights_sha256(folder: Path) -> str:
     """The SHA-256 of a model folder's weights, hexadecimal."""
-    return sha256(folder / WEIGHTS)
-
-
-def sha256(path: Path) -> str:
-    """The SHA-256 of a file, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256_of(folder / WEIGHTS)
 
 
 def to_bytes(state: dict[str, Any]) -> bytes:

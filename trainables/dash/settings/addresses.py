@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from branchwise.run_files.sealing import sha256_of
 from branchwise.trainables.dash.settings import features
 from branchwise.trainables.dash.settings.content import data_sha256
 from branchwise.trainables.dash.settings.data import (
@@ -53,8 +53,7 @@ def teacher_key(spec: Spec) -> str:
 @lru_cache
 def _sha256(file: Path, modified: int, size: int) -> str:
     """Of the file as it was last written: each cell of a design requests its teacher's."""
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
+    return sha256_of(file)
 
 
 def checkpoint_size(teacher: TeacherCheckpoint) -> int:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 
+from branchwise.run_files.sealing import sha256_of
 from branchwise.trainables.dash.settings.data import ImageFolder, TorchvisionData
 from branchwise.trainables.dash.settings.features import PRETRAINED, is_function, source_of
 from branchwise.trainables.dash.settings.listing import SUFFIXES, Listing, list_images
@@ -120,12 +120,6 @@ def torch_hub() -> Path:
 
 def verify(file: Path, expected: str) -> None:
     """Raises ValueError for a file of feature weights with a SHA-256 that does not begin with these digits."""
-    result = sha256(file)
+    result = sha256_of(file)
     if not result.startswith(expected):
         raise ValueError(f"{file} has SHA-256 {result}, not {expected}: its distances would not compare")
-
-
-def sha256(file: Path) -> str:
-    """The SHA-256 of a file, hexadecimal."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

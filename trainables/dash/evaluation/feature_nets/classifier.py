@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from branchwise.run_files.sealing import sha256_of
 from branchwise.trainables.contract import Context
 from branchwise.trainables.dash.compute import modes
 from branchwise.trainables.dash.compute.memory import parts
@@ -21,7 +22,6 @@ from branchwise.trainables.dash.compute.progress import Progress
 from branchwise.trainables.dash.compute.seeding import derive, generator
 from branchwise.trainables.dash.data.datasets import Dataset, batch_indices, load_reference_images
 from branchwise.trainables.dash.settings.features import METADATA_FILE, TEST_SHARE, Classifier, check_classifier
-from branchwise.trainables.dash.settings.files import sha256
 from branchwise.trainables.dash.settings.spec import Spec
 
 WEIGHTS = "features.safetensors"
@@ -103,7 +103,7 @@ def train(spec: Spec, out: Path, context: Context) -> None:
         "classes": dataset.classes,
         "image_shape": list(dataset.image_shape),
         "pixels_sha256": dataset.sha256,
-        "weights_sha256": sha256(out / WEIGHTS),
+        "weights_sha256": sha256_of(out / WEIGHTS),
         "data": spec.data.model_dump(mode="json"),
         "classifier": settings.model_dump(mode="json"),
     }

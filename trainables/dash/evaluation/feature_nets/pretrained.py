@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from branchwise.trainables.dash.settings.files import find_weights, sha256
+from branchwise.run_files.sealing import sha256_of
+from branchwise.trainables.dash.settings.files import find_weights
 
 LOGITS = 1008  # of Inception
 
@@ -28,7 +29,7 @@ def load(name: str, device: torch.device | str) -> tuple[Callable[[Tensor], Tens
     def extract(pixels: Tensor) -> Tensor:
         return torch.cat(net(pixels.expand(-1, 3, -1, -1)), dim=1)
 
-    return extract, LOGITS if name == "inception" else 0, sha256(file)
+    return extract, LOGITS if name == "inception" else 0, sha256_of(file)
 
 
 def _build(name: str, file: Path) -> nn.Module:
