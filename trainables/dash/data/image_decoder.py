@@ -6,7 +6,6 @@ No torch here: a dry run decodes images, too.
 from __future__ import annotations
 
 import io
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -74,14 +73,6 @@ def _eight_bits(image: Image.Image, white_level: int) -> Image.Image:
     if isinstance(transparent, int):
         grey.putalpha(Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8)))
     return grey
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keeps Pillow's warnings from the terminal, for all threads: what matters of them is an error here."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def reason(error: BaseException) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
-from branchwise.trainables.dash.data.image_decoder import decode, quiet, reason
+from branchwise.trainables.dash.data.image_decoder import decode, reason
 from branchwise.trainables.dash.settings.data import ImageFolder
 from branchwise.trainables.dash.settings.files import checked_listing
 
@@ -59,7 +60,8 @@ def decode_all(
             return "it was changed while it was read"
         return ""
 
-    with quiet(), ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    # Of Pillow's warnings, what matters is an error here.
+    with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         reasons = list(pool.map(decode_image, range(len(files))))
     return [(file, error) for file, error in zip(files, reasons, strict=True) if error]
 

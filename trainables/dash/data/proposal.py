@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import yaml
 from PIL import ImageChops
 
 from branchwise.trainables.dash.data import decoded
-from branchwise.trainables.dash.data.image_decoder import DEEP, flattened, open_image, quiet
+from branchwise.trainables.dash.data.image_decoder import DEEP, flattened, open_image
 from branchwise.trainables.dash.data.image_folder import decode_all, describe_errors
 from branchwise.trainables.dash.settings.data import ImageFolder
 from branchwise.trainables.dash.settings.features import TEST_SHARE
@@ -92,7 +93,7 @@ def _class_problems(folder: Path, listing: Listing) -> list[str]:
 def _read_headers(files: Sequence[Path]) -> Headers:
     """Sizes, and the highest value of images of more than 8 bits."""
     sides, highest = [], 0
-    with quiet():
+    with warnings.catch_warnings(action="ignore"):
         for file in files:
             try:
                 with open_image(file.read_bytes()) as image:
@@ -140,7 +141,7 @@ def _any_colour(pixels: np.ndarray) -> bool:
 
 def _has_colour(file: Path, settings: ImageFolder) -> bool:
     """At its full size, which keeps small spots of colour."""
-    with quiet(), open_image(file.read_bytes()) as image:
+    with warnings.catch_warnings(action="ignore"), open_image(file.read_bytes()) as image:
         red, green, blue = flattened(image, settings).convert("RGB").split()
     return any(ImageChops.difference(red, other).getbbox() is not None for other in (green, blue))
 
