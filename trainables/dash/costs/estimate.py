@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from branchwise.trainables.contract import CostEstimate, Device
 from branchwise.trainables.dash.costs import memory
@@ -37,7 +38,7 @@ def cohort_cost(specs: Sequence[Spec], on: Device, workers: int = 1) -> CostEsti
         return estimate
     sampled = max(memory.sampling_bytes(student_net(spec), spec, on.memory, len(specs)) for spec in specs)
     needed = {"training": memory.training_bytes(specs, workers, on), "sampling": sampled}
-    return CostEstimate(seconds=estimate.seconds, flop=estimate.flop, measured=estimate.measured, memory=needed)
+    return replace(estimate, memory=needed)
 
 
 def teacher_cost(spec: Spec, on: Device, workers: int, trained: bool) -> CostEstimate:
@@ -51,7 +52,7 @@ def teacher_cost(spec: Spec, on: Device, workers: int, trained: bool) -> CostEst
     needed = {"sampling": memory.sampling_bytes(teacher, spec, on.memory)}
     if not trained:
         needed["training"] = memory.teacher_training_bytes(spec, workers, on)
-    return CostEstimate(seconds=estimate.seconds, flop=estimate.flop, measured=estimate.measured, memory=needed)
+    return replace(estimate, memory=needed)
 
 
 def estimate_cohort(specs: Sequence[Spec], threads: int) -> float:

@@ -130,18 +130,11 @@ def _same_setup(rate: Mapping[str, Any], item: Pass, on: Device) -> bool:
     return (rate["precision"], rate["threads"]) == (item.precision, on.threads)
 
 
-def feature_net(spec: Spec) -> str:
-    """What computes the features of the space's images."""
-    return spec.features
-
-
 def measured_features(spec: Spec, images: int, on: Device) -> float | None:
     """Seconds of features and distances of so many images by a rate that was measured; None where none was."""
     measured = [
         rate["seconds"] / rate["rows"] * images
         for rate in on.rates
-        if rate["kind"] == FEATURES
-        and rate["net"] == feature_net(spec)
-        and (on.memory or rate["threads"] == on.threads)
+        if rate["kind"] == FEATURES and rate["net"] == spec.features and (on.memory or rate["threads"] == on.threads)
     ]
     return median(measured) if measured else None

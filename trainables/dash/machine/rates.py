@@ -13,7 +13,7 @@ import torch
 from branchwise.trainables.contract import Device
 from branchwise.trainables.dash.compute import modes
 from branchwise.trainables.dash.compute.memory import release_memory
-from branchwise.trainables.dash.costs.seconds import feature_net, pass_seconds, rate_of
+from branchwise.trainables.dash.costs.seconds import FEATURES, pass_seconds, rate_of
 from branchwise.trainables.dash.costs.work import Kind, Pass
 from branchwise.trainables.dash.diffusion import sampling, schedule
 from branchwise.trainables.dash.diffusion.guidance import scales
@@ -37,8 +37,7 @@ def measure(spec: Spec, device: str, threads: int, seconds: float) -> list[Rate]
     On images drawn at random, with a teacher that is not trained: neither changes the duration of a pass. Batches are
     smaller where the space's would take too long. On a CPU both modes are the same.
     """
-    if not isinstance(spec.teacher, Teacher):
-        raise ValueError("teacher.checkpoint: rates are measured of a space that describes its teacher")
+    trained_teacher(spec)
     torch.set_num_threads(threads)
     has_started = time.monotonic()
     rates: list[Rate] = []
@@ -68,7 +67,7 @@ def _of_setup(spec: Spec, device: str, threads: int, precision: str, mode: Mode,
 def trained_teacher(spec: Spec) -> Teacher:
     """The teacher that the space trains. Raises ValueError for an existing teacher, of unknown size."""
     if not isinstance(spec.teacher, Teacher):
-        raise ValueError("teacher.checkpoint is not allowed here: a machine is measured on a teacher that it trains")
+        raise ValueError("teacher.checkpoint: rates are measured of a space that describes its teacher")
     return spec.teacher
 
 
@@ -172,4 +171,4 @@ def _features(spec: Spec, device: str, threads: int) -> Iterator[Rate]:
         labels = torch.zeros(rows, dtype=torch.int64)  # which distances do not use
         against = ReferenceSet(extractor, reference, labels, metrics.statistics(reference), "", torch.device(device))
         elapsed += fixtures.mean_seconds(lambda: measurement._distances(result, against), device, 5.0)
-    yield {"kind": "features", "net": feature_net(spec), "rows": rows, "threads": threads, "seconds": elapsed}
+    yield {"kind": FEATURES, "net": spec.features, "rows": rows, "threads": threads, "seconds": elapsed}
