@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
 from branchwise.run_files.columns import Column, PlotSpec
 from branchwise.trainables.contract import Arm, Context
-from branchwise.trainables.metrics import Declared, Name, columns, curves, not_taken
+from branchwise.trainables.metrics import Declared, Name, by_column, columns, curves, not_taken
 from branchwise.trainables.reporting import Reporter, Stopped
 from branchwise.trainables.runtime.artifacts import keep_artifacts
 from branchwise.trainables.runtime.settings import Strict
@@ -112,10 +112,7 @@ class FunctionTrainable:
         if not isinstance(returned, Mapping):
             raise TypeError(f"{self._name} returned {returned!r}; it must return a dict with {options.metric!r}")
         values = {}
-        for column, metric, declared in (
-            ("value", options.metric, options),
-            *((name, name, declared) for name, declared in options.outcomes.items()),
-        ):
+        for column, (metric, declared) in by_column(options.metric, options, options.outcomes).items():
             if metric not in returned:
                 raise ValueError(f"{self._name} returned no {metric!r}; it returned {', '.join(map(str, returned))}")
             values[column] = declared.check(metric, returned[metric])

@@ -165,6 +165,11 @@ def _brief(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
+def by_column(metric: str, primary: Declared, outcomes: Mapping[str, Declared]) -> dict[str, tuple[str, Declared]]:
+    """What is measured, by column: what messages call it, and its declaration; the primary metric first."""
+    return {"value": (metric, primary), **{name: (name, declared) for name, declared in outcomes.items()}}
+
+
 def columns(metric: str, primary: Declared, outcomes: Mapping[str, Declared]) -> tuple[Column, ...]:
     """COLUMNS of a trainable that measures `metric` and further `outcomes`, each under its name."""
     first = tuple(primary.column("value", metric) if column.name == "value" else column for column in OUTCOME)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -184,13 +183,3 @@ def _body(pattern: str, group: str) -> tuple[int, int] | None:
             depth += (character == "(") - (character == ")")
         index += 1
     return None if depth else (begin, index - 1)
-
-
-def finite(value: object) -> bool:
-    """Return whether `value` is a finite number, however large."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    try:
-        return math.isfinite(value)
-    except OverflowError:
-        return False

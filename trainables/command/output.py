@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 import os
 import re
 import stat
@@ -12,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from branchwise.trainables.command.arguments import filled
-from branchwise.trainables.command.numbers import NumberPattern, Printed, SlowPatternError, finite, parse_number
+from branchwise.trainables.command.numbers import NumberPattern, Printed, SlowPatternError, parse_number
 from branchwise.trainables.command.settings import Command, Source
+from branchwise.trainables.metrics import as_number
 
 MISSING = object()
 LAST_LINES, MAX_MESSAGE = 3, 300  # of what a failed program printed last
@@ -81,15 +83,16 @@ class Output:
         row = self._progress_groups(text) if self._command.progress.pattern else content
         if row is None:
             return None
-        step = row.get(self._command.progress.step)
-        if not finite(step) or not 0 <= step <= MAX_STEP:  # type: ignore[operator]
+        step = as_number(row.get(self._command.progress.step))
+        if step is None or not 0 <= step <= MAX_STEP:
             return None
         numbers = {str(key): value for key, value in row.items() if key != self._command.progress.step}
-        if not finite(numbers.get("steps", 0)) or numbers.get("steps", 0) < 0:
+        steps = as_number(numbers.get("steps", 0))
+        if steps is None or not 0 <= steps < math.inf:
             del numbers["steps"]
         metric = self.rung_metric()
         value = value_at(row, metric)
-        return int(step), numbers if value is MISSING else {**numbers, metric: value}  # type: ignore[arg-type]
+        return int(step), numbers if value is MISSING else {**numbers, metric: value}
 
     def _progress_groups(self, text: str) -> Mapping[str, Any] | None:
         if self._progress is None:
@@ -279,8 +282,6 @@ def _literal(node: ast.expr) -> Any:
         return node.value
     text = node.value if isinstance(node, ast.Constant) else ast.unparse(node)
     number = parse_number(str(text))
-    return str(text) if number is None else _unprinted(number)
-
-
-def _unprinted(number: Printed) -> Any:
+    if number is None:
+        return str(text)
     return number if number.percent else number.value

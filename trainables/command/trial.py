@@ -23,7 +23,7 @@ from branchwise.trainables.command.output import Output, last_lines, missing_fil
 from branchwise.trainables.command.process import run_program
 from branchwise.trainables.command.settings import Command, flat, spec_model
 from branchwise.trainables.contract import Arm, Context
-from branchwise.trainables.metrics import Declared, columns, curves
+from branchwise.trainables.metrics import by_column, columns, curves
 from branchwise.trainables.reporting import Reporter, Stopped
 from branchwise.trainables.runtime.artifacts import keep_artifacts
 
@@ -137,11 +137,10 @@ class CommandTrainable:
 
     def _values(self, command: Command, result: Mapping[str, Printed]) -> dict[str, float]:
         """Return the values by column. Raises TypeError and ValueError."""
-        declared: dict[str, Declared] = {"value": command, **command.outcomes}
-        names = {"value": command.metric.key}
+        declared = by_column(command.metric.key, command, command.outcomes)
         return {
-            name: declared[name].check(names.get(name, name), printed.value, percent=printed.percent)
-            for name, printed in result.items()
+            column: declaration.check(metric, result[column].value, percent=result[column].percent)
+            for column, (metric, declaration) in declared.items()
         }
 
     def _run_program(
