@@ -21,23 +21,11 @@ if TYPE_CHECKING:
     from branchwise.api.tables import across, analyze, compare
 
 _MODULES = {
-    "ablate": "runs",
-    "search": "runs",
-    "plan": "runs",
-    "resume": "runs",
-    "follow_up": "runs",
-    "across": "tables",
-    "analyze": "tables",
-    "compare": "tables",
-    "load": "study",
-    "verify": "study",
-    "Study": "study",
-    "uniform": "hyperparameters",
-    "loguniform": "hyperparameters",
-    "integer": "hyperparameters",
-    "choice": "hyperparameters",
-    "InputError": "errors",
-    "RunError": "errors",
+    "errors": ("InputError", "RunError"),
+    "hyperparameters": ("choice", "integer", "loguniform", "uniform"),
+    "runs": ("ablate", "follow_up", "plan", "resume", "search"),
+    "study": ("Study", "load", "verify"),
+    "tables": ("across", "analyze", "compare"),
 }
 
 __all__ = [
@@ -62,11 +50,12 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module 'branchwise' has no attribute {name!r}; it has {', '.join(__all__)}")
-    value = getattr(importlib.import_module(f"branchwise.api.{_MODULES[name]}"), name)
-    globals()[name] = value
-    return value
+    for module, names in _MODULES.items():
+        if name in names:
+            value = getattr(importlib.import_module(f"branchwise.api.{module}"), name)
+            globals()[name] = value
+            return value
+    raise AttributeError(f"module 'branchwise' has no attribute {name!r}; it has {', '.join(__all__)}")
 
 
 def __dir__() -> list[str]:

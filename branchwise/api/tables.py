@@ -197,10 +197,6 @@ def as_table(runs: Any) -> pd.DataFrame | RunTable | str:
     return table
 
 
-def _of_pandas(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame
-
-
 def _of_polars(frame: Any) -> pd.DataFrame:
     import pandas as pd
 
@@ -238,7 +234,7 @@ def _of_mlflow(experiment: Any) -> RunTable:
 
 
 _READERS: dict[tuple[str, str], Callable[[Any], Any]] = {
-    ("pandas", "DataFrame"): _of_pandas,
+    ("pandas", "DataFrame"): lambda frame: frame,
     ("polars", "DataFrame"): _of_polars,
     ("ray", "ResultGrid"): _of_ray,
     ("optuna", "Study"): _of_optuna,
