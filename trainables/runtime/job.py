@@ -164,6 +164,9 @@ def worker_context(
         # torch is not imported for a single worker
         return _broadcast_from_rank0(kept) if placement.world_size > 1 else kept
 
+    def log(arm: Arm, text: str) -> None:
+        run.write_log(arm.name, text)
+
     with scratch_folder() as scratch:
         yield Context(
             rank=rank,
@@ -179,7 +182,7 @@ def worker_context(
             rungs=job.stopping.rungs if job.stopping else (),
             keep=keeps,
             workspaces=run.workspaces(),
-            log=lambda arm, text: _log(run, arm, text),
+            log=log,
         )
 
 
@@ -206,10 +209,6 @@ def _teacher_folder(job: Job, key: str, scratch: Path) -> Path:
             f"{job.teachers().path(key)}: not found; the teacher was deleted during the run, and `branchwise resume` "
             "trains it again"
         ) from error
-
-
-def _log(run: RunFolder, arm: Arm, text: str) -> None:
-    run.write_log(arm.name, text)
 
 
 def _checkpoint(run: RunFolder, name: str) -> bytes | None:

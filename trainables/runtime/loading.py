@@ -8,7 +8,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from importlib.machinery import PathFinder
 from itertools import accumulate
@@ -31,21 +31,9 @@ _searched: list[str] = []  # folders of spaces, where modules are searched for
 FUNCTIONS = "branchwise.trainables.function"  # makes a trainable of a function
 
 
-def _return_none(spec: Any) -> None:
-    """Neither a teacher nor files that must be there."""
-
-
-def _no_rows(spec: Any) -> tuple[()]:
-    return ()
-
-
 def _all_but_components(spec: Any) -> str:
     """Arms train together whose settings differ only in the section that components switch."""
     return str(spec.model_dump_json(exclude={section_of(type(spec))}))
-
-
-def _unknown(specs: Sequence[Any], threads: int) -> float:
-    return 0.0
 
 
 DEFAULTS: dict[str, Any] = {
@@ -53,25 +41,25 @@ DEFAULTS: dict[str, Any] = {
     "COLUMNS": OUTCOME,
     "LINES": (LOSS_CURVES,),
     "WORKERS": True,
-    "describe": _no_rows,
+    "describe": lambda spec: (),
     "cohort_key": _all_but_components,
-    "check_inputs": _return_none,
-    "data_sha256": _return_none,
-    "check_code": _return_none,
-    "estimate_cohort": _unknown,
-    "measured_at": _no_rows,
+    "check_inputs": lambda spec: None,
+    "data_sha256": lambda spec: None,
+    "check_code": lambda spec: None,
+    "estimate_cohort": lambda specs, threads: 0.0,
+    "measured_at": lambda spec: (),
     "block_patch": lambda spec, seed: {},
     "comparability_key": lambda spec: "",
     "cohort_cost": lambda specs, on, workers: None,
     "teacher_cost": lambda spec, on, workers, trained: None,
-    "describe_models": _no_rows,
+    "describe_models": lambda spec: (),
     "measure_rates": lambda spec, device, threads, seconds: (),
-    "teacher_key": _return_none,
+    "teacher_key": lambda spec: None,
     "teacher_workers": lambda spec: 1,
     "MEASURED": (),
     "MEASURED_ALONE": {},
-    "features_key": _return_none,
-    "missing_files": _no_rows,
+    "features_key": lambda spec: None,
+    "missing_files": lambda spec: (),
 }
 
 

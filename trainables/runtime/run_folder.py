@@ -289,20 +289,15 @@ class RunFolder:
     def copy_for_report(self, folder: Path) -> None:
         """Copies what the analysis reads into a local folder."""
         folder.mkdir()
-        for name in self.files.names(""):
-            if name.endswith((".yaml", ".json", ".parquet")) or name == SUMS:
-                (folder / name).write_bytes(self.files.read(name))
+        top = self.files.names("")
+        names = [name for name in top if name.endswith((".yaml", ".json", ".parquet")) or name == SUMS]
         for measure in self.files.names(MEASUREMENTS):
-            for file in (MEASURE, "arms.parquet"):
-                name = f"{MEASUREMENTS}/{measure}/{file}"
-                if self.files.exists(name):
-                    (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                    (folder / name).write_bytes(self.files.read(name))
-        for arm in self.files.names(STUDENTS):
-            picture = f"{STUDENTS}/{arm}/{PICTURE}"
-            if self.files.exists(picture):
-                (folder / picture).parent.mkdir(parents=True, exist_ok=True)
-                (folder / picture).write_bytes(self.files.read(picture))
+            names += [f"{MEASUREMENTS}/{measure}/{file}" for file in (MEASURE, "arms.parquet")]
+        names += [f"{STUDENTS}/{arm}/{PICTURE}" for arm in self.files.names(STUDENTS)]
+        for name in names:
+            if self.files.exists(name):
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                (folder / name).write_bytes(self.files.read(name))
 
 
 @dataclass(frozen=True)
