@@ -79,13 +79,10 @@ def load(settings: Data, device: torch.device | str) -> Dataset:
 
     Raises FileNotFoundError, saying what to do, when they are missing, and ValueError when they are not as stated.
     """
-    if isinstance(settings, TorchvisionData):
-        images, labels = _torchvision(settings, train=True)
-        if settings.split == "train_45k":
-            chosen = torch.randperm(len(images), generator=generator(42, "45,000 for training"))[:45_000].sort().values
-            images, labels = images[chosen], labels[chosen]
-        return _dataset(settings, images, labels, device)
     images, labels, checksum = _part(settings, holdout=False)
+    if isinstance(settings, TorchvisionData) and settings.split == "train_45k":
+        chosen = torch.randperm(len(images), generator=generator(42, "45,000 for training"))[:45_000].sort().values
+        images, labels = images[chosen], labels[chosen]
     return _dataset(settings, images, labels, device, checksum)
 
 
@@ -94,23 +91,15 @@ def load_holdout(settings: Data, device: torch.device | str) -> Dataset:
 
     Raises as `load` does.
     """
-    checksum = ""
-    if isinstance(settings, TorchvisionData):
-        images, labels = _torchvision(settings, train=False)
-    else:
-        images, labels, checksum = _part(settings, holdout=True)
-        if not len(images):
-            raise ValueError(f"data: {settings.name}: no class has two images, so none can be held out")
+    images, labels, checksum = _part(settings, holdout=True)
+    if not len(images):
+        raise ValueError(f"data: {settings.name}: no class has two images, so none can be held out")
     return _dataset(settings, images, labels, device, checksum)
 
 
 def load_reference_images(settings: Data, device: torch.device | str) -> Dataset:
     """The images that samples are compared with: all but a test set's, regardless of which part trains."""
-    checksum = ""
-    if isinstance(settings, TorchvisionData):
-        images, labels = _torchvision(settings, train=True)
-    else:
-        images, labels, checksum = _part(settings, holdout=None)
+    images, labels, checksum = _part(settings, holdout=None)
     return _dataset(settings, images, labels, device, checksum)
 
 
@@ -124,7 +113,7 @@ def holdout_rows(settings: Digits | ImageFolder, labels: Tensor) -> Tensor:
     return chosen
 
 
-def _dataset(settings: Data, images: Tensor, labels: Tensor, device: torch.device | str, checksum: str = "") -> Dataset:
+def _dataset(settings: Data, images: Tensor, labels: Tensor, device: torch.device | str, checksum: str) -> Dataset:
     flip = not isinstance(settings, Digits) and settings.flip
     target = torch.device(device)
     if fits(images, target):
@@ -142,9 +131,11 @@ def fits(images: Tensor, device: torch.device) -> bool:
     return images.nbytes <= SHARE_OF_DEVICE * torch.cuda.mem_get_info(device)[0]
 
 
-def _part(settings: Digits | ImageFolder, holdout: bool | None) -> tuple[Tensor, Tensor, str]:
-    """Pixels and labels of the held-out images, of the others, or (None) of all; the pixels' SHA-256, where it
-    is available."""
+def _part(settings: Data, holdout: bool | None) -> tuple[Tensor, Tensor, str]:
+    """Pixels and labels of the held-out images, of the others, or (None) of all but a test set's; the pixels' SHA-256,
+    where it is available."""
+    if isinstance(settings, TorchvisionData):
+        return *_torchvision(settings, train=not holdout), ""
     if isinstance(settings, Digits):
         images, labels = _digits()
     else:
