@@ -66,7 +66,10 @@ def execute(prepared: Plan, address: str | None, progress: bool) -> Study:
 
     console = make_console() if progress else Console(quiet=True)
     console.print(f"{prepared.run.name}: {prepared.total} arms, results in {prepared.run.root}", highlight=False)
-    with _signals(), _restored_logging():
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    # Ctrl-C and "interrupt kernel" end the run in order; signals reach the main thread only.
+    signals = interrupts.coalesce_interrupts() if in_main_thread else contextlib.nullcontext()
+    with signals, _restored_logging():
         outcome = run_sweep(prepared, address, console)
     rerun = "the same call, or branchwise.resume"
     if outcome.exit_status.interrupted:
@@ -81,16 +84,6 @@ def execute(prepared: Plan, address: str | None, progress: bool) -> Study:
         first = next((text for text in study.arms["error"] if text), "")
         warnings.warn(f"{failed} of {prepared.total} arms have no value; the first error: {first}", stacklevel=4)
     return study
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[None]:
-    """Ctrl-C and "interrupt kernel" end the run in order; signals reach the main thread only."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    with interrupts.coalesce_interrupts():
-        yield
 
 
 @contextlib.contextmanager

@@ -105,11 +105,10 @@ class Study:
         """What limits how far the numbers can be trusted, in sentences."""
         from branchwise.analysis.report.across.tables import across_of
 
-        analyses_by_data_set = [(findings.run.data_set, findings) for findings in self._analyses]
         return (
-            *(dict.fromkeys(warning for _, findings in analyses_by_data_set for warning in findings.warnings)),
+            *(dict.fromkeys(warning for findings in self._analyses for warning in findings.warnings)),
             *across_of(self._analyses)[1],
-            *(f"{on}: {note}" if on else note for on, findings in analyses_by_data_set for note in findings.notes),
+            *(_on_data_set(findings, note) for findings in self._analyses for note in findings.notes),
         )
 
     @property
@@ -209,19 +208,14 @@ class Study:
         visible = [claims_table(analyses), decided_table(self._findings), tables.attribution_table(analyses)]
         visible += across_tables(across_of(analyses)[0], analyses)
         for findings in analyses:
-            table, on = tables.cell_table(findings), findings.run.data_set
-            visible.append(replace(table, title=f"{on}: {table.title}") if on else table)
+            table = tables.cell_table(findings)
+            visible.append(replace(table, title=_on_data_set(findings, table.title)))
         return [with_titles(table, analyses) for table in visible if table.rows]
 
     def _answers(self) -> list[str]:
         from branchwise.analysis.report.headlines import answers
 
-        analyses_by_data_set = [(findings.run.data_set, findings) for findings in self._analyses]
-        return [
-            f"{on}: {sentence}" if on else sentence
-            for on, findings in analyses_by_data_set
-            for sentence in answers(findings)
-        ]
+        return [_on_data_set(findings, answer) for findings in self._analyses for answer in answers(findings)]
 
     def __repr__(self) -> str:
         from branchwise.analysis.console import Terminal
@@ -278,6 +272,11 @@ def verify(folder: str | Path) -> pd.DataFrame:
     with input_errors():
         rows = [{"check": check.name, "holds": check.holds, "detail": check.message} for check in checks(Path(folder))]
     return pd.DataFrame(rows, columns=["check", "holds", "detail"])
+
+
+def _on_data_set(findings: Findings, text: str) -> str:
+    """The text, with the data set that it holds for where the run is on multiple."""
+    return f"{findings.run.data_set}: {text}" if findings.run.data_set else text
 
 
 def _effects(findings: Findings) -> pd.DataFrame:
