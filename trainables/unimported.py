@@ -26,15 +26,14 @@ class UnimportedTrainable:
     def __init__(self, name: str, settings: Mapping[str, Any], design: Any) -> None:
         """Take the name of a module or function, the space's keys, and its section `design` as it was written."""
         self._name, self._settings = name, settings
-        design = design if isinstance(design, Mapping) else {}
+        design = _mapping(design)
         section = "method" if "method" in settings else "settings"
         tree: dict[str, Any] = {section: {}, "baselines": {"name": ""}, **settings}
         for key, value in _patched(design):
             *sections, last = (key if "." in key else f"{section}.{key}").split(".")
             node = tree
             for part in sections:
-                below = node.get(part)
-                node[part] = node = dict(below) if isinstance(below, Mapping) else {}
+                node[part] = node = dict(_mapping(node.get(part)))
             node.setdefault(last, value)
         fields: dict[str, Any] = {}
         if ":" in name:
@@ -71,29 +70,22 @@ class UnimportedTrainable:
 
 def _patched(design: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """The settings that components, data sets and searches change, each with its unchanged value."""
-    components = design.get("components")
-    for component in components.values() if isinstance(components, Mapping) else ():
-        if not isinstance(component, Mapping):
-            continue
-        levels = component.get("levels")
-        patches = (
-            [patch for patch in levels.values() if isinstance(patch, Mapping)] if isinstance(levels, Mapping) else []
-        )
-        full = levels.get(component.get("full"), patches[-1]) if patches and isinstance(levels, Mapping) else {}
-        off = component.get("off")
-        for patch in [full, *patches, off if isinstance(off, Mapping) else {}]:
+    for component in map(_mapping, _mapping(design.get("components")).values()):
+        levels = _mapping(component.get("levels"))
+        patches = [patch for patch in levels.values() if isinstance(patch, Mapping)]
+        full = levels.get(component.get("full"), patches[-1]) if patches else {}
+        for patch in [full, *patches, _mapping(component.get("off"))]:
             for key in patch:
                 yield str(key), full.get(key, UNKNOWN)
     for across, values in _mapping(design.get("across")).items():
         by_name = isinstance(values, Mapping)
         for key in [key for patch in values.values() for key in _mapping(patch)] if by_name else [across]:
             yield str(key), UNKNOWN
-    knobs = design.get("knobs")
-    for key in knobs if isinstance(knobs, Mapping) else ():
+    for key in _mapping(design.get("knobs")):
         yield str(key), UNKNOWN
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
+def _mapping(value: Any) -> Mapping[Any, Any]:
     return value if isinstance(value, Mapping) else {}
 
 

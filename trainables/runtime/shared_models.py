@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from branchwise.run_files import schemas
 from branchwise.run_files.layout import FEATURES, TEACHERS
@@ -19,11 +19,11 @@ class ContentAddressed:
     """What was trained once and is used by many runs, each in a folder named by its content address."""
 
     storage: Storage
-    name: str  # of the folder
+    folder: ClassVar[str]
 
     @property
     def files(self) -> Storage:
-        return self.storage / self.name
+        return self.storage / self.folder
 
     def path(self, key: str) -> str:
         return self.files.path(key)
@@ -49,8 +49,7 @@ _HAS_FILES = "has_files"  # of an evaluation's JSON
 class Teachers(ContentAddressed):
     """The teachers of a storage."""
 
-    def __init__(self, storage: Storage) -> None:
-        super().__init__(storage, TEACHERS)
+    folder = TEACHERS
 
     def read_evaluation(self, key: str, settings: str) -> Mapping[str, Any] | None:
         """What was measured of the teacher under these settings; None when nothing was, or when that is damaged."""
@@ -77,5 +76,4 @@ class Teachers(ContentAddressed):
 class FeatureNets(ContentAddressed):
     """The feature nets of a storage, which measuring needs."""
 
-    def __init__(self, storage: Storage) -> None:
-        super().__init__(storage, FEATURES)
+    folder = FEATURES
