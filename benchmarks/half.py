@@ -45,9 +45,8 @@ def values(folder: Path, precision: str, repeats: int) -> list[float]:
 
     from branchwise.orchestration.space import load_space
     from branchwise.trainables.dash.compute.progress import Progress
-    from branchwise.trainables.dash.data import datasets
-    from branchwise.trainables.dash.diffusion import schedule
-    from branchwise.trainables.dash.evaluation import features, measurement, reference_set
+    from branchwise.trainables.dash.evaluation import measurement
+    from branchwise.trainables.dash.evaluation.evaluations import load_reference
     from branchwise.trainables.dash.nets import checkpoint
 
     torch.set_num_threads(len(os.sched_getaffinity(0)))
@@ -56,9 +55,8 @@ def values(folder: Path, precision: str, repeats: int) -> list[float]:
     context = silent("cpu")
     net, _ = checkpoint.load_model(folder, "cpu")
     result, _, _ = measurement.measure(
-        net, datasets.load(spec.data, "cpu"), reference_set.get(spec.data, features.extractor_of(spec, "cpu"), "cpu"),
-        schedule.cosine_alphas_cumprod(), spec.evaluate, 0, context, Progress(context, "evaluate", 10**6),
-    )  # fmt: skip
+        net, load_reference(spec, "cpu", None), spec.evaluate, 0, context, Progress(context, "evaluate", 10**6)
+    )
     return list(result["value_repeats"])
 
 

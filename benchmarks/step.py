@@ -58,13 +58,13 @@ def plain(setting: Any, spec: Any, batch: int) -> Callable[[], object]:
     student = unet.build(spec.student, setting.dataset.image_shape, setting.dataset.classes, seed=0).to(device).train()
     optimizer = torch.optim.AdamW(student.parameters(), lr=spec.train.lr, weight_decay=spec.train.weight_decay)
     average = {name: p.detach().clone() for name, p in student.named_parameters()}
-    ratio = schedule.snr(setting.alphas_cumprod).clamp(max=5)
+    ratio = schedule.snr(setting.reference.alphas_cumprod).clamp(max=5)
 
     def step() -> None:
         chosen = torch.randint(0, len(setting.dataset.images), (batch,), device=device)
         images, labels = setting.dataset.images[chosen].float() / 127.5 - 1, setting.dataset.labels[chosen]
         t, noise = torch.randint(0, 1000, (batch,), device=device), torch.randn_like(images)
-        x = schedule.add_noise(images, noise, setting.alphas_cumprod, t)
+        x = schedule.add_noise(images, noise, setting.reference.alphas_cumprod, t)
         null = torch.full_like(labels, 10)
         optimizer.zero_grad(set_to_none=True)
         with torch.no_grad():

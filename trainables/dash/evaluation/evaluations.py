@@ -13,14 +13,32 @@ from branchwise.run_files.columns import under
 from branchwise.trainables.contract import Context
 from branchwise.trainables.dash.compute.progress import Progress
 from branchwise.trainables.dash.compute.seeding import derive
+from branchwise.trainables.dash.data import datasets
 from branchwise.trainables.dash.data.datasets import Dataset
-from branchwise.trainables.dash.evaluation import measurement, metrics
+from branchwise.trainables.dash.diffusion import schedule
+from branchwise.trainables.dash.evaluation import features, measurement, metrics, reference_set
+from branchwise.trainables.dash.evaluation.reference import EvaluationReference
 from branchwise.trainables.dash.evaluation.reference_set import ReferenceSet
 from branchwise.trainables.dash.settings.evaluate import MAX_TEACHER_SAMPLES, PRIMARY, Evaluate
+from branchwise.trainables.dash.settings.spec import Spec
 
 Evaluations = Mapping[str, Evaluate]  # by name, resolved
 # Statistics of the teacher's samples under each evaluation; None where no evaluation of the teacher is at hand.
 TeacherSamples = Mapping[str, metrics.Statistics | None]
+
+
+def load_reference(spec: Spec, device: str, features_folder: Path | None) -> EvaluationReference:
+    """What nets of `spec` are measured against, on `device`; `features_folder` has the trained feature net, if any.
+
+    Raises FileNotFoundError and ValueError as `features.extractor_of`, which comes first, and `datasets.load` do.
+    """
+    extractor = features.extractor_of(spec, device, features_folder)
+    return EvaluationReference(
+        against=reference_set.get(spec.data, extractor, device),
+        dataset=datasets.load(spec.data, device),
+        holdout=datasets.load_holdout(spec.data, device),
+        alphas_cumprod=schedule.cosine_alphas_cumprod(device),
+    )
 
 
 def batches_of(evaluations: Evaluations, dataset: Dataset, context: Context) -> int:
@@ -30,9 +48,7 @@ def batches_of(evaluations: Evaluations, dataset: Dataset, context: Context) -> 
 
 def measure(
     net: nn.Module,
-    dataset: Dataset,
-    against: ReferenceSet,
-    alphas_cumprod: Tensor,
+    reference: EvaluationReference,
     evaluations: Evaluations,
     teacher: TeacherSamples,
     seed: int,
@@ -52,7 +68,7 @@ def measure(
     images: Tensor | None = None
     for name, settings in evaluations.items():
         measured, rows, first = measurement.measure(
-            net, dataset, against, alphas_cumprod, settings, seed, context, progress, teacher[name], name != PRIMARY
+            net, reference, settings, seed, context, progress, teacher[name], brief=name != PRIMARY
         )
         values |= {under(column, name): value for column, value in measured.items()}
         if name == PRIMARY:
@@ -61,10 +77,10 @@ def measure(
     return values, grid, images
 
 
-def comparability_keys(against: ReferenceSet, holdout: Dataset, evaluations: Evaluations) -> dict[str, str]:
+def comparability_keys(reference: EvaluationReference, evaluations: Evaluations) -> dict[str, str]:
     """The column `comparability_key` of each evaluation."""
     return {
-        under("comparability_key", name): measurement.comparability_key(against, holdout, settings)
+        under("comparability_key", name): measurement.comparability_key(reference.against, reference.holdout, settings)
         for name, settings in evaluations.items()
     }
 
@@ -75,34 +91,19 @@ def unguided(evaluations: Evaluations) -> dict[str, Evaluate]:
     return {name: settings.model_copy(update=plain) for name, settings in evaluations.items()}
 
 
-def teacher_sample_count(settings: Evaluate, against: ReferenceSet) -> int:
-    """The number of samples that represent the teacher in `teacher_distance`."""
-    return settings.teacher_samples or min(len(against.features), MAX_TEACHER_SAMPLES)
-
-
 def of_teacher_samples(settings: Evaluate, against: ReferenceSet) -> Evaluate:
-    """The settings under which these samples are drawn."""
-    count = teacher_sample_count(settings, against)
+    """The settings under which the samples are drawn that represent the teacher in `teacher_distance`."""
+    count = settings.teacher_samples or min(len(against.features), MAX_TEACHER_SAMPLES)
     return settings.model_copy(update={"samples": count, "repeats": 1, "guidance_grid": ()})
 
 
 def sample_teacher(
-    net: nn.Module,
-    dataset: Dataset,
-    against: ReferenceSet,
-    alphas_cumprod: Tensor,
-    settings: Evaluate,
-    seed: int,
-    context: Context,
-    progress: Progress,
+    net: nn.Module, reference: EvaluationReference, settings: Evaluate, seed: int, context: Context, progress: Progress
 ) -> metrics.Statistics:
     """Statistics of the teacher's samples that students are compared with, from noise that is used only here."""
-    drawn = of_teacher_samples(settings, against)
-    (guidance,) = drawn.candidates
+    drawn = of_teacher_samples(settings, reference.against)
     sampling_seed = derive(seed, "samples to compare students with")
-    return measurement.sample_statistics(
-        net, dataset, against, alphas_cumprod, drawn, guidance, sampling_seed, context, progress
-    )
+    return measurement.sample_statistics(net, reference, drawn, sampling_seed, context, progress)
 
 
 def write_teacher_samples(folder: Path, name: str, statistics: metrics.Statistics) -> None:

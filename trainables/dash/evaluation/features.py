@@ -72,8 +72,8 @@ class Extractor:
     dims: int
     logits: int  # class logits that follow the features: 0, the classes, or for the Inception score 1,008
     weights_sha256: str
-    kid_subsets: int
-    kid_subset_size: int
+    kid_subsets: int = 20
+    kid_subset_size: int = 500
 
     @property
     def min_samples(self) -> int:
@@ -103,7 +103,7 @@ def extractor_of(spec: Spec, device: torch.device | str, folder: Path | None = N
             raise ValueError("features: classifier needs the folder of a trained feature net")
         net, sha256 = classifier.load(spec, folder, device)
         dims = spec.evaluate.classifier.dims
-        return Extractor(name, net, dims, spec.data.classes, sha256, kid_subsets=20, kid_subset_size=500)
+        return Extractor(name, net, dims, spec.data.classes, sha256)
     if name in PRETRAINED:
         result, logits, sha256 = pretrained.load(name, device)
         return Extractor(name, result, PRETRAINED[name].dims, logits, sha256, kid_subsets=100, kid_subset_size=1000)
@@ -115,7 +115,7 @@ def digits(device: torch.device | str) -> Extractor:
     verify(DIGITS_WEIGHTS, DIGITS_SHA256)
     net = DigitsFeatures()
     net.load_state_dict(load_file(DIGITS_WEIGHTS))
-    return Extractor(DIGITS, net.to(device).eval(), DIGITS_DIMS, 0, DIGITS_SHA256, kid_subsets=20, kid_subset_size=500)
+    return Extractor(DIGITS, net.to(device).eval(), DIGITS_DIMS, 0, DIGITS_SHA256)
 
 
 def function(spec: Spec, device: torch.device | str) -> Extractor:
@@ -139,7 +139,7 @@ def function(spec: Spec, device: torch.device | str) -> Extractor:
         return _called(call, spec.features, pixels, dims)
 
     sha256 = source_sha256(spec.features)
-    return Extractor(spec.features, net, dims, 0, sha256, kid_subsets=20, kid_subset_size=500)
+    return Extractor(spec.features, net, dims, 0, sha256)
 
 
 def _called(call: Callable[[Tensor], Tensor], name: str, pixels: Tensor, dims: int | None = None) -> Tensor:

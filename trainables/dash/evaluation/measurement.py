@@ -23,6 +23,7 @@ from branchwise.trainables.dash.diffusion import sampling
 from branchwise.trainables.dash.diffusion.guidance import Scale, scales
 from branchwise.trainables.dash.evaluation import metrics, neighbours
 from branchwise.trainables.dash.evaluation.efficiency import peak_memory, sample_gflop
+from branchwise.trainables.dash.evaluation.reference import EvaluationReference
 from branchwise.trainables.dash.evaluation.reference_set import ReferenceSet
 from branchwise.trainables.dash.settings.evaluate import Evaluate
 from branchwise.trainables.dash.settings.guidance import described
@@ -49,9 +50,7 @@ def batches_of(settings: Evaluate, dataset: Dataset, context: Context) -> int:
 
 def measure(
     net: nn.Module,
-    dataset: Dataset,
-    against: ReferenceSet,
-    alphas_cumprod: Tensor,
+    reference: EvaluationReference,
     settings: Evaluate,
     seed: int,
     context: Context,
@@ -72,10 +71,9 @@ def measure(
     """
 
     def once(guidance: Scale, r: int) -> tuple[dict[str, float | None], Tensor]:
-        actual, first, costs = _sampled_features(
-            net, dataset, against, alphas_cumprod, settings, guidance, seed + r * 1_000_003, context, progress
-        )
-        return {**_distances(actual, against, teacher, brief), **costs}, first
+        drawn_by = seed + r * 1_000_003
+        actual, first, costs = _sampled_features(net, reference, settings, guidance, drawn_by, context, progress)
+        return {**_distances(actual, reference.against, teacher, brief), **costs}, first
 
     def repeated(guidance: Scale) -> tuple[list[dict[str, float | None]], Tensor]:
         measured = [once(guidance, r) for r in range(settings.repeats)]
@@ -84,9 +82,9 @@ def measure(
     (guidance,) = settings.candidates
     result, images = repeated(guidance)
     values: dict[str, Any] = {
-        "metric": against.extractor.metric(settings.samples),
+        "metric": reference.against.extractor.metric(settings.samples),
         **_means(result),
-        "sample_gflop": sample_gflop(net, dataset.image_shape, guidance, settings.sampler_steps),
+        "sample_gflop": sample_gflop(net, reference.dataset.image_shape, guidance, settings.sampler_steps),
         "value_repeats": [values["value"] for values in result],
     }
     grid = tuple({"guidance": scale, **_means(repeated(scale)[0])} for scale in settings.guidance_grid)
@@ -94,14 +92,7 @@ def measure(
 
 
 def choose_guidance(
-    net: nn.Module,
-    dataset: Dataset,
-    against: ReferenceSet,
-    alphas_cumprod: Tensor,
-    settings: Evaluate,
-    seed: int,
-    context: Context,
-    progress: Progress,
+    net: nn.Module, reference: EvaluationReference, settings: Evaluate, seed: int, context: Context, progress: Progress
 ) -> dict[str, Any]:
     """The candidate whose samples of `net` are nearest to the reference, and the result of each.
 
@@ -110,9 +101,7 @@ def choose_guidance(
     sampling_seed, rows = derive(seed, "choice of guidance"), []
     for candidate in settings.candidates:
         fixed = settings.model_copy(update={"guidance": candidate, "guidance_grid": ()})
-        values, _, _ = measure(
-            net, dataset, against, alphas_cumprod, fixed, sampling_seed, context, progress, brief=True
-        )
+        values, _, _ = measure(net, reference, fixed, sampling_seed, context, progress, brief=True)
         message = fixed.model_dump(mode="json")["guidance"]
         rows.append({"guidance": message, "value": values["value"], "value_repeats": values["value_repeats"]})
     best = min(range(len(rows)), key=lambda i: float(rows[i]["value"]))
@@ -158,19 +147,12 @@ def _means(repeats: list[dict[str, float | None]]) -> dict[str, float | None]:
 
 
 def sample_statistics(
-    net: nn.Module,
-    dataset: Dataset,
-    against: ReferenceSet,
-    alphas_cumprod: Tensor,
-    settings: Evaluate,
-    guidance: Scale,
-    seed: int,
-    context: Context,
-    progress: Progress,
+    net: nn.Module, reference: EvaluationReference, settings: Evaluate, seed: int, context: Context, progress: Progress
 ) -> metrics.Statistics:
-    """Mean and covariance of the features of a set of samples; all ranks return the same."""
-    match, _, _ = _sampled_features(net, dataset, against, alphas_cumprod, settings, guidance, seed, context, progress)
-    return metrics.statistics(match[:, : against.extractor.dims].contiguous())
+    """Mean and covariance of the features of a set of samples; all ranks return the same. `settings` are resolved."""
+    (guidance,) = settings.candidates
+    match, _, _ = _sampled_features(net, reference, settings, guidance, seed, context, progress)
+    return metrics.statistics(match[:, : reference.against.extractor.dims].contiguous())
 
 
 def _distances(
@@ -199,9 +181,7 @@ def _distances(
 
 def _sampled_features(
     net: nn.Module,
-    dataset: Dataset,
-    against: ReferenceSet,
-    alphas_cumprod: Tensor,
+    reference: EvaluationReference,
     settings: Evaluate,
     guidance: Scale,
     seed: int,
@@ -210,6 +190,7 @@ def _sampled_features(
 ) -> tuple[Tensor, Tensor, dict[str, float | None]]:
     """Features and logits of all ranks' samples on the CPU, the images of this rank's first batch, uint8, and what one
     image used: seconds, and megabytes at the peak of the first batch."""
+    dataset, against = reference.dataset, reference.against
     part = range(settings.samples)[my_slice(settings.samples, context)]
     longest = -(-settings.samples // context.world_size)
     rows = torch.empty(0, against.extractor.dims + against.extractor.logits, device=dataset.device)
@@ -218,7 +199,7 @@ def _sampled_features(
     sampled, extracted = AdaptiveBatcher(size, "sampling"), AdaptiveBatcher(size, "features")
 
     def drawn(part: slice) -> Tensor:
-        images = sample(net, dataset, alphas_cumprod, settings, guidance, seed, indices[part])
+        images = sample(net, dataset, reference.alphas_cumprod, settings, guidance, seed, indices[part])
         finite[part] = images.isfinite().flatten(1).all(dim=1)
         return to_pixels(images.nan_to_num())
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -15,8 +15,6 @@ from torch import Tensor
 
 from branchwise.trainables.dash.authors import golden
 from branchwise.trainables.dash.compute import modes
-from branchwise.trainables.dash.data import batches
-from branchwise.trainables.dash.data.batches import Batch
 from branchwise.trainables.dash.machine import fixtures, workers
 from branchwise.trainables.dash.nets import checkpoint
 from branchwise.trainables.dash.settings.spec import Spec
@@ -113,9 +111,8 @@ def workers_agree(device: str, spec: Spec) -> str:
     count = 2 if device == "cpu" else torch.cuda.device_count()
     if count == 1:
         raise NotPossibleError("there is one GPU")
-    message = agreement(
-        SAME_ARITHMETIC, workers.losses(device, SMALL, count, STEPS), _losses(device, spec, drawn_on_device=True)
-    )
+    alone = fixtures.losses(spec, fixtures.context(device), STEPS)
+    message = agreement(SAME_ARITHMETIC, workers.losses(device, SMALL, count, STEPS), alone)
     return f"{count} workers; {message}"
 
 
@@ -139,33 +136,9 @@ def golden_values(device: str) -> str:
     return f"outputs of both nets within {worst:.1e}"
 
 
-def _losses(device: str, spec: Spec, drawn_on_device: bool = False, **settings: Any) -> list[float]:
-    """Loss and gradient norm of the steps, on batches drawn on the CPU unless `drawn_on_device`."""
-    on = fixtures.context(device)
-    modes.choose(settings.get("mode", "exact"), device)
-    setting = fixtures.setting(spec, on)
-    students = steps.begin(fixtures.arms_of(spec, 1, **settings), setting)
-    ((arm, trainee),) = students.values()
-    cpu_setting = setting if drawn_on_device else fixtures.setting(spec, fixtures.context("cpu"))
-    arm_seconds, losses = {arm.name: 0.0}, []
-    for step in range(STEPS):
-        modes.begin_step(trainee.settings.mode, on)
-        size, at = spec.train.batch_size, cpu_setting
-        batch = batches.draw(at.dataset, at.alphas_cumprod, size, arm.seed, step, at.context)
-        steps.learn_from(_on(batch, device), students, setting, step, arm_seconds)
-        trainee.log(step)
-        losses += [trainee.curve[-1]["loss"], trainee.curve[-1]["grad_norm"]]
-    modes.choose("exact", device)
-    return losses
-
-
-def _on(batch: Batch, device: str) -> Batch:
-    """The batch on another device."""
-    values: dict[str, Any] = {field.name: getattr(batch, field.name) for field in fields(batch)}
-    moved: dict[str, Any] = {
-        name: value.to(device) if isinstance(value, Tensor) else value for name, value in values.items()
-    }
-    return Batch(**moved)
+def _losses(device: str, spec: Spec, **settings: Any) -> list[float]:
+    """Loss and gradient norm of the steps, on batches drawn on the CPU."""
+    return fixtures.losses(spec, fixtures.context(device), STEPS, drawn_on="cpu", **settings)
 
 
 def _trained(device: str, spec: Spec, first: int, last: int, saved: bytes | None) -> dict[str, Any]:

@@ -5,14 +5,20 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import torch
+from torch import Tensor
 
 from branchwise.trainables.contract import Arm, Context
+from branchwise.trainables.dash.compute import modes
+from branchwise.trainables.dash.data import batches
+from branchwise.trainables.dash.data.batches import Batch
 from branchwise.trainables.dash.data.datasets import Dataset
 from branchwise.trainables.dash.diffusion import schedule
+from branchwise.trainables.dash.evaluation.reference import EvaluationReference
 from branchwise.trainables.dash.nets import unet
 from branchwise.trainables.dash.settings.spec import Spec, Teacher
 from branchwise.trainables.dash.training import steps
@@ -52,17 +58,18 @@ def setting(spec: Spec, on: Context) -> steps.Setting:
     if not isinstance(spec.teacher, Teacher):
         raise ValueError("teacher.checkpoint: a space that describes its teacher is needed here")
     teacher = unet.build(spec.teacher, spec.data.image_shape, spec.data.classes, seed=0).to(on.device).eval()
-    alphas_cumprod = schedule.cosine_alphas_cumprod(on.device)
     images = random_images(spec, on.device)
     return steps.Setting(
         context=on,
         seed=0,
-        dataset=images,
-        holdout=images,
-        alphas_cumprod=alphas_cumprod,
+        reference=EvaluationReference(
+            dataset=images,
+            holdout=images,
+            alphas_cumprod=schedule.cosine_alphas_cumprod(on.device),
+            against=cast(Any, None),  # without evaluation
+        ),
         teacher=teacher,
         teacher_importance=torch.zeros(1000, device=on.device),
-        against=cast(Any, None),  # without evaluation
         evaluations=spec.evaluate.evaluations(),
         teacher_samples={},
     )
@@ -72,6 +79,34 @@ def arms_of(spec: Spec, count: int, **settings: Any) -> list[Arm]:
     """So many arms of the space's method; settings are those of `train`."""
     tuned = patched(spec, {f"train.{name}": value for name, value in settings.items()})
     return [Arm(name=f"arm{number}", seed=0, spec=tuned) for number in range(count)]
+
+
+def losses(spec: Spec, on: Context, last: int, drawn_on: str = "", **settings: Any) -> list[float]:
+    """Loss and gradient norm of each of the steps 0 to `last` of an arm; settings are those of `train`.
+
+    Batches are drawn on the same device, or on `drawn_on`, which may draw others.
+    """
+    modes.choose(settings.get("mode", "exact"), on.device)
+    own = setting(spec, on)
+    students = steps.begin(arms_of(spec, 1, **settings), own)
+    ((arm, trainee),) = students.values()
+    source = setting(spec, context(drawn_on)) if drawn_on else own
+    arm_seconds, result = {arm.name: 0.0}, []
+    for step in range(last):
+        modes.begin_step(trainee.settings.mode, on)
+        size, drawn = spec.train.batch_size, source.reference
+        batch = batches.draw(drawn.dataset, drawn.alphas_cumprod, size, arm.seed, step, source.context)
+        steps.learn_from(_moved(batch, on.device), students, own, step, arm_seconds)
+        trainee.log(step)
+        result += [trainee.curve[-1]["loss"], trainee.curve[-1]["grad_norm"]]
+    modes.choose("exact", on.device)
+    return result
+
+
+def _moved(batch: Batch, device: str) -> Batch:
+    """The batch on another device."""
+    moved: dict[str, Any] = {name: value.to(device) for name, value in vars(batch).items() if isinstance(value, Tensor)}
+    return replace(batch, **moved)
 
 
 def timed(call: Callable[[], object], device: str) -> float:

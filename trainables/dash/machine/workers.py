@@ -12,10 +12,8 @@ import torch
 import torch.distributed as dist
 from torch.multiprocessing.spawn import spawn
 
-from branchwise.trainables.dash.compute import modes
 from branchwise.trainables.dash.machine import fixtures
 from branchwise.trainables.dash.settings.spec import Spec
-from branchwise.trainables.dash.training import steps
 
 
 def losses(device: str, tree: Mapping[str, Any], count: int, last: int) -> list[float]:
@@ -36,15 +34,7 @@ def _work(rank: int, count: int, device: str, tree: dict[str, Any], last: int, f
     try:
         torch.set_num_threads(1)
         spec = Spec.model_validate(tree)
-        modes.choose("exact", worker_device)
-        setting = fixtures.setting(spec, fixtures.context(worker_device, rank=rank, world_size=count))
-        students = steps.begin(fixtures.arms_of(spec, 1), setting)
-        ((arm, trainee),) = students.values()
-        curve = []
-        for step in range(last):
-            steps.take_step(students, setting, step, {arm.name: 0.0})
-            trainee.log(step)
-            curve += [trainee.curve[-1]["loss"], trainee.curve[-1]["grad_norm"]]
+        curve = fixtures.losses(spec, fixtures.context(worker_device, rank=rank, world_size=count), last)
         if rank == 0:
             (Path(folder) / "losses.json").write_text(json.dumps(curve))
     finally:

@@ -7,14 +7,12 @@ from functools import lru_cache
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from branchwise.trainables.contract import Arm, Context, Result
 from branchwise.trainables.dash.compute import modes
 from branchwise.trainables.dash.compute.progress import Progress
-from branchwise.trainables.dash.data import datasets
-from branchwise.trainables.dash.diffusion import schedule
-from branchwise.trainables.dash.evaluation import calibration, evaluations, features, reference_set
+from branchwise.trainables.dash.evaluation import calibration, evaluations
+from branchwise.trainables.dash.evaluation.reference import EvaluationReference
 from branchwise.trainables.dash.nets import checkpoint, unet
 from branchwise.trainables.dash.settings.columns import FLOOR
 from branchwise.trainables.dash.settings.evaluate import Evaluate
@@ -44,18 +42,17 @@ def measure_model(arm: Arm, model: Path, context: Context) -> Result:
     net, _ = checkpoint.load_model(model, context.device)
     stored = _without_sampling(spec), context.teacher, context.features, arm.seed, context.device
     by = _stored_reference(*stored)
+    reference = by.reference
     modes.prepare(net, spec.train.mode, context)
-    progress = Progress(context, "evaluate", evaluations.batches_of(settings, by.dataset, context))
-    values, grid, _ = evaluations.measure(
-        net, by.dataset, by.against, by.alphas_cumprod, settings, teacher_samples, arm.seed, context, progress
-    )
+    progress = Progress(context, "evaluate", evaluations.batches_of(settings, reference.dataset, context))
+    values, grid, _ = evaluations.measure(net, reference, settings, teacher_samples, arm.seed, context, progress)
     pooled, gaps = NOT_CALIBRATED if inside else _stored_calibration(model, *stored)
     student_size = unet.size(net)
     row = {
         **values,
         **pooled,
         **{column.name: context.evaluation.get(column.name) for column in FLOOR},
-        **evaluations.comparability_keys(by.against, by.holdout, resolved),
+        **evaluations.comparability_keys(reference, resolved),
         "student_params": student_size,
         "teacher_params": by.teacher_size,
         "compression": by.teacher_size / student_size,
@@ -72,36 +69,24 @@ def _without_sampling(spec: Spec) -> Spec:
 
 
 @dataclass(frozen=True)
-class EvaluationReference:
-    """What students are measured against."""
+class TeacherReference:
+    """What the students of a teacher are measured against."""
 
-    dataset: datasets.Dataset
-    holdout: datasets.Dataset
-    alphas_cumprod: Tensor  # (1000,)
+    reference: EvaluationReference
     teacher_size: int
-    against: reference_set.ReferenceSet
     probes: calibration.Probes
     teacher_outputs: calibration.Bins
 
 
 @lru_cache(maxsize=2)
-def _stored_reference(shared: Spec, teacher: Path, folder: Path | None, seed: int, device: str) -> EvaluationReference:
+def _stored_reference(shared: Spec, teacher: Path, folder: Path | None, seed: int, device: str) -> TeacherReference:
     net, _ = checkpoint.load_model(teacher, device)
-    alphas_cumprod = schedule.cosine_alphas_cumprod(device)
-    dataset, holdout, against = _stored_images(shared, folder, device)
-    probes = calibration.draw_probes(holdout, alphas_cumprod, shared.evaluate, seed)
-    outputs = calibration.outputs(net, probes)
-    return EvaluationReference(dataset, holdout, alphas_cumprod, unet.size(net), against, probes, outputs)
+    reference = _stored_images(shared, device, folder)
+    probes = calibration.draw_probes(reference.holdout, reference.alphas_cumprod, shared.evaluate, seed)
+    return TeacherReference(reference, unet.size(net), probes, calibration.outputs(net, probes))
 
 
-@lru_cache(maxsize=2)
-def _stored_images(
-    shared: Spec, folder: Path | None, device: str
-) -> tuple[datasets.Dataset, datasets.Dataset, reference_set.ReferenceSet]:
-    """Training images, held-out images, and the reference set."""
-    extractor = features.extractor_of(shared, device, folder)
-    against = reference_set.get(shared.data, extractor, device)
-    return datasets.load(shared.data, device), datasets.load_holdout(shared.data, device), against
+_stored_images = lru_cache(maxsize=2)(evaluations.load_reference)
 
 
 @lru_cache(maxsize=2)

@@ -11,10 +11,7 @@ import torch
 from branchwise.trainables.contract import Arm, Context
 from branchwise.trainables.dash.compute import modes
 from branchwise.trainables.dash.compute.progress import Progress
-from branchwise.trainables.dash.data import datasets
-from branchwise.trainables.dash.diffusion import schedule
-from branchwise.trainables.dash.evaluation import features, reference_set
-from branchwise.trainables.dash.evaluation.evaluations import read_teacher_samples
+from branchwise.trainables.dash.evaluation.evaluations import load_reference, read_teacher_samples
 from branchwise.trainables.dash.nets import checkpoint
 from branchwise.trainables.dash.settings.spec import cohort_key
 from branchwise.trainables.dash.training import measuring
@@ -39,21 +36,14 @@ def run(arms: Sequence[Arm], context: Context) -> None:
     if context.teacher is None:
         raise ValueError("a cohort needs a teacher's folder")
     teacher, importance = checkpoint.load_model(context.teacher, context.device)
-    alphas_cumprod = schedule.cosine_alphas_cumprod(context.device)
-    extractor = features.extractor_of(spec, context.device, context.features)  # missing weights are found now
-    against = reference_set.get(spec.data, extractor, context.device)
-    dataset = datasets.load(spec.data, context.device)
-    refuse_other_images(spec, context.teacher, dataset)
-    holdout = datasets.load_holdout(spec.data, context.device)
+    reference = load_reference(spec, context.device, context.features)  # missing weights are found now
+    refuse_other_images(spec, context.teacher, reference.dataset)
     setting = Setting(
         context=context,
         seed=arms[0].seed,
-        dataset=dataset,
-        holdout=holdout,
-        alphas_cumprod=alphas_cumprod,
+        reference=reference,
         teacher=teacher,
         teacher_importance=importance,
-        against=against,
         evaluations=evaluations,
         teacher_samples=read_teacher_samples(context.evaluation_files, evaluations),
     )

@@ -93,16 +93,9 @@ def finish(arm: Arm, trainee: Trainee, setting: Setting, progress: Progress) -> 
         finish_diverged(arm, trainee, arm.spec.train.steps, context)
         return
     try:
+        settings = evaluations_of(arm, setting)
         values, grid, images = evaluations.measure(
-            net,
-            setting.dataset,
-            setting.against,
-            setting.alphas_cumprod,
-            evaluations_of(arm, setting),
-            setting.teacher_samples,
-            setting.seed,
-            context,
-            progress,
+            net, setting.reference, settings, setting.teacher_samples, setting.seed, context, progress
         )
     except FloatingPointError as error:  # on each rank
         finish_diverged(arm, trainee, arm.spec.train.steps, context, str(error))
@@ -117,7 +110,7 @@ def finish(arm: Arm, trainee: Trainee, setting: Setting, progress: Progress) -> 
         **values,
         **pooled,
         **{column.name: context.evaluation.get(column.name) for column in FLOOR},
-        **evaluations.comparability_keys(setting.against, setting.holdout, setting.evaluations),
+        **evaluations.comparability_keys(setting.reference, setting.evaluations),
         "student_params": student_size,
         "teacher_params": teacher_size,
         "compression": teacher_size / student_size,
@@ -148,18 +141,8 @@ def batches_of(arm: Arm, setting: Setting) -> int:
 
 
 def _sample_briefly(net: nn.Module, settings: Evaluate, setting: Setting, progress: Progress) -> Any:
-    return measurement.measure(
-        net,
-        setting.dataset,
-        setting.against,
-        setting.alphas_cumprod,
-        settings,
-        setting.seed,
-        setting.context,
-        progress,
-        setting.teacher_samples[PRIMARY],
-        brief=True,
-    )
+    teacher, context = setting.teacher_samples[PRIMARY], setting.context
+    return measurement.measure(net, setting.reference, settings, setting.seed, context, progress, teacher, brief=True)
 
 
 def _calibrate(arm: Arm, net: nn.Module, setting: Setting) -> Calibrated:

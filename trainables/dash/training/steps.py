@@ -21,6 +21,7 @@ from branchwise.trainables.dash.data import batches, datasets
 from branchwise.trainables.dash.data.batches import Batch
 from branchwise.trainables.dash.evaluation import calibration
 from branchwise.trainables.dash.evaluation.calibration import Bins, Probes
+from branchwise.trainables.dash.evaluation.reference import EvaluationReference
 from branchwise.trainables.dash.nets import pruning, unet
 from branchwise.trainables.dash.nets.forward import Outputs, forward, with_dropped
 from branchwise.trainables.dash.settings.evaluate import PRIMARY, Evaluate
@@ -31,7 +32,6 @@ from branchwise.trainables.dash.training.trainee import Trainee
 
 if TYPE_CHECKING:  # it imports torch-fidelity, which steps do not need
     from branchwise.trainables.dash.evaluation.evaluations import TeacherSamples
-    from branchwise.trainables.dash.evaluation.reference_set import ReferenceSet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,14 +40,15 @@ class Setting:
 
     context: Context
     seed: int
-    dataset: datasets.Dataset
-    holdout: datasets.Dataset
-    alphas_cumprod: Tensor  # (1000,)
+    reference: EvaluationReference
     teacher: nn.Module
     teacher_importance: Tensor  # lambda (1000,)
-    against: ReferenceSet
     evaluations: Mapping[str, Evaluate]  # by name, resolved
     teacher_samples: TeacherSamples
+
+    @property
+    def dataset(self) -> datasets.Dataset:
+        return self.reference.dataset
 
     @property
     def evaluate(self) -> Evaluate:
@@ -56,7 +57,8 @@ class Setting:
 
     @cached_property
     def probes(self) -> Probes:
-        return calibration.draw_probes(self.holdout, self.alphas_cumprod, self.evaluate, self.seed)
+        reference = self.reference
+        return calibration.draw_probes(reference.holdout, reference.alphas_cumprod, self.evaluate, self.seed)
 
     @cached_property
     def teacher_outputs(self) -> Bins:
@@ -86,16 +88,16 @@ def _trainee(arm: Arm, setting: Setting) -> Trainee:
         adapter = unet.adapter(net, teacher, arm.seed)
     else:
         modes.prepare(net, spec.train.mode, setting.context)
-    importance = setting.teacher_importance
-    return Trainee(net, spec.train, spec.method, importance, setting.alphas_cumprod, setting.context, masks, adapter)
+    importance, alphas_cumprod = setting.teacher_importance, setting.reference.alphas_cumprod
+    return Trainee(net, spec.train, spec.method, importance, alphas_cumprod, setting.context, masks, adapter)
 
 
 def take_step(students: Students, setting: Setting, step: int, arm_seconds: dict[str, float]) -> None:
     """A step of each student on the batch of `step`; `arm_seconds` collects the seconds of each."""
     arm, trainee = next(iter(students.values()))
     modes.begin_step(trainee.settings.mode, setting.context)
-    size = trainee.settings.batch_size
-    batch = batches.draw(setting.dataset, setting.alphas_cumprod, size, arm.seed, step, setting.context)
+    reference, size = setting.reference, trainee.settings.batch_size
+    batch = batches.draw(reference.dataset, reference.alphas_cumprod, size, arm.seed, step, setting.context)
     learn_from(batch, students, setting, step, arm_seconds)
 
 

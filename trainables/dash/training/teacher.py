@@ -165,11 +165,9 @@ def evaluate(spec: Spec, folder: Path, context: Context) -> dict[str, Any]:
     torch.set_num_threads(context.threads)
     modes.choose(spec.train.mode, context.device)
     start = time.perf_counter()
-    dataset, holdout = datasets.load(spec.data, context.device), datasets.load_holdout(spec.data, context.device)
+    reference = evaluations.load_reference(spec, context.device, context.features)
+    dataset, holdout, against = reference.dataset, reference.holdout, reference.against
     refuse_other_images(spec, folder, dataset)
-    extractor = features.extractor_of(spec, context.device, context.features)
-    against = reference_set.get(spec.data, extractor, context.device)
-    alphas_cumprod = schedule.cosine_alphas_cumprod(context.device)
     net, _ = checkpoint.load_model(folder, context.device)
     modes.prepare(net, spec.train.mode, context)
     unresolved = spec.evaluate.evaluations()
@@ -178,18 +176,17 @@ def evaluate(spec: Spec, folder: Path, context: Context) -> dict[str, Any]:
     batches += sum(measurement.batches_of(element, dataset, context) for element in drawn)
     progress = Progress(context, "evaluate", batches)
     seed = spec.teacher.sampling_seed if isinstance(spec.teacher, Teacher) else 0
-    shared = net, dataset, against, alphas_cumprod
     values: dict[str, Any] = {}
     for name, item in unresolved.items():
         if isinstance(item.guidance, ChooseGuidance):
-            choice = measurement.choose_guidance(*shared, item, seed, context, progress)
+            choice = measurement.choose_guidance(net, reference, item, seed, context, progress)
             values |= {under(column, name): value for column, value in choice.items()}
     resolved = spec.evaluate.resolved(values)
     teacher_samples = {
-        name: evaluations.sample_teacher(*shared, evaluation, seed, context, progress)
+        name: evaluations.sample_teacher(net, reference, evaluation, seed, context, progress)
         for name, evaluation in resolved.items()
     }
-    measured, grid, _ = evaluations.measure(*shared, resolved, teacher_samples, seed, context, progress)
+    measured, grid, _ = evaluations.measure(net, reference, resolved, teacher_samples, seed, context, progress)
     if context.rank == 0 and context.evaluation_files is not None:
         for name, statistics in teacher_samples.items():
             evaluations.write_teacher_samples(context.evaluation_files, name, statistics)
@@ -198,7 +195,7 @@ def evaluate(spec: Spec, folder: Path, context: Context) -> dict[str, Any]:
         **values,
         **measured,
         **(floor.measure(spec.data, holdout, against, spec.evaluate.labels) if context.rank == 0 else {}),
-        **evaluations.comparability_keys(against, holdout, resolved),
+        **evaluations.comparability_keys(reference, resolved),
         "guidance": list(grid),
         "params": size,
         "student_params": size,
