@@ -171,7 +171,7 @@ def cohort(
         lambda: steps.take_step(students, setting, next(numbers), arm_seconds),
         against=lambda s: f"{baseline / s * count:.2f}{compared}" if baseline else "1.00",
         target="5" if (mode, precision) == ("fast", "bf16") and not compared else "2.22" if count == 8 else "",
-        shown=lambda s: f"{1e3 * s / count:.1f} ms",
+        formatter=lambda s: f"{1e3 * s / count:.1f} ms",
         planned=memory.training_bytes([arm.spec for arm in arms], 1, Device())
         - memory.CONTEXT
         - memory.data_bytes(spec),
@@ -212,7 +212,7 @@ def sampling(
     table.measure(
         f"{options.images} images of the student, {steps} steps, {mode}, {precision}",
         sample,
-        shown=lambda s: f"{options.images / s:.0f} images/s",
+        formatter=lambda s: f"{options.images / s:.0f} images/s",
         against=lambda s: f"50,000 in {50_000 * s / options.images * 50 / steps / 60:.1f} min",
         target="4 min with features",
         planned=2 * options.images * counts.live * 4.0 + 4.0 * counts.parameters,
@@ -250,7 +250,7 @@ def features(table: Table, options: argparse.Namespace) -> None:
             return net(pixels)
 
     name, images = f"Inception features of {options.images} images", options.images
-    table.measure(name, extract, shown=lambda s: f"{images / s:.0f} images/s")
+    table.measure(name, extract, formatter=lambda s: f"{images / s:.0f} images/s")
 
 
 def parse() -> argparse.Namespace:
