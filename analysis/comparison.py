@@ -134,7 +134,7 @@ def compare_groups(runs: pd.DataFrame | RunTable | str, group: str, options: Imp
             f"{source}: {group} must have two values, not {len(labels)} ({listed(labels)}); `branchwise "
             f"analyze --components {group} --unpaired` compares several"
         )
-    arranged = arrange(table, _with_group(options, group, labels[0]), source)
+    arranged = arrange(table, _group_options(options, group, labels[0]), source)
     rules = Inference(paired=False, alpha=read_alpha(options.alpha))
     finished = arranged.arms[arranged.arms["status"] == "done"]
     samples = [
@@ -151,7 +151,7 @@ def compare_groups(runs: pd.DataFrame | RunTable | str, group: str, options: Imp
     )  # fmt: skip
 
 
-def _with_group(options: ImportOptions, group: str, reference: str) -> ImportOptions:
+def _group_options(options: ImportOptions, group: str, reference: str) -> ImportOptions:
     return replace(
         options, components=[group], reference={group: reference or "none"}, paired=False,
         direction=options.direction or "minimize", scale=options.scale or "identity",

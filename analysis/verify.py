@@ -92,10 +92,10 @@ def _stopping(run: Run, of_data_sets: Sequence[Run], looks: LookResults | None) 
     missing = tuple(arm for item in of_data_sets for arm in item.missing)
     for names, what in ((missing, "planned and not there"), (tuple(more), "there and not planned")):
         if names:
-            return Check("stopping rule", False, f"{status_prefix}{len(names)} arms are {what}: {_some(names)}")
+            return Check("stopping rule", False, f"{status_prefix}{len(names)} arms are {what}: {_abbreviate(names)}")
     without_value = tuple(run.failed_arms["arm"])
     if without_value:
-        message = f"{len(without_value)} of {len(run.arms)} arms gave no value: {_some(without_value)}"
+        message = f"{len(without_value)} of {len(run.arms)} arms gave no value: {_abbreviate(without_value)}"
         return Check("stopping rule", False, message)
     if looks:
         why = f"where the look after {blocks} of at most {looks.looks.max} ended the run ({looks.ended})"
@@ -136,7 +136,7 @@ def _records(run: Run) -> Iterator[Check]:
     names = {file.name.removesuffix(".json") for file in files}
     unrecorded = [str(arm) for arm, value in values.items() if not math.isnan(value) and arm not in names]
     if unrecorded:
-        yield Check("records", False, f"arms of arms.parquet without a record: {_some(unrecorded)}")
+        yield Check("records", False, f"arms of arms.parquet without a record: {_abbreviate(unrecorded)}")
         return
     yield Check("records", True, f"{len(files)} records are whole, and arms.parquet has their values")
 
@@ -176,7 +176,7 @@ def _same_value(item: Any, other: Any) -> bool:
     return bool(item == other)
 
 
-def _some(names: Sequence[str]) -> str:
+def _abbreviate(names: Sequence[str]) -> str:
     return ", ".join(names[:MAX_NAMED]) + (f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else "")
 
 

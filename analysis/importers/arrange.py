@@ -47,8 +47,8 @@ def arrange(runs: RunTable, options: ImportOptions, source: str) -> Arranged:
             f"{source}: the direction is missing; say --direction maximize or minimize, since whether more is better "
             "cannot be guessed"
         )
-    runs = _of_experiment(runs, options.experiment, source)
-    runs, block_name, has_run_seeds = _with_block(runs, options)
+    runs = _filter_experiment(runs, options.experiment, source)
+    runs, block_name, has_run_seeds = _add_block_column(runs, options)
     if not options.components and not options.claims:
         bound_columns = {block_name, options.value}
         raise RunFolderError(f"{source}: name the columns to compare with --components, or a claim on a fixed "
@@ -59,7 +59,7 @@ def arrange(runs: RunTable, options: ImportOptions, source: str) -> Arranged:
     used = {*components.values(), block, value}
     if len(used) < len(options.components) + 2:
         raise RunFolderError(f"{source}: components, block and value must be different columns")
-    options = _by_name(options, components)
+    options = _rename_levels(options, components)
     runs = choose_values(runs, value, block, used, options, source)
     selected = select(runs, components, block, value, source)
     factors, levels = [], {}
@@ -82,13 +82,13 @@ def arrange(runs: RunTable, options: ImportOptions, source: str) -> Arranged:
     states = {name for name in runs.names if name == runs.state or re.fullmatch("state|status", name, re.IGNORECASE)}
     ignored = {*used, *states, *filter(None, (runs.run_id, runs.parent))}
     lengths = [] if is_step(options.at) else unequal_lengths(finished_runs, used)
-    block_notes = [INDEPENDENT_RUNS] if has_run_seeds else _unlike_blocks(arms, selected.block, block, options)
+    block_notes = [INDEPENDENT_RUNS] if has_run_seeds else _block_notes(arms, selected.block, block, options)
     others = other_settings(stored, cell, order, ignored)
     notes = (*selected.notes, *unit.notes, *lengths, *others, *block_notes)
     return Arranged(factors=tuple(factors), arms=arms, unit=unit, notes=notes)
 
 
-def _with_block(runs: RunTable, options: ImportOptions) -> tuple[RunTable, str, bool]:
+def _add_block_column(runs: RunTable, options: ImportOptions) -> tuple[RunTable, str, bool]:
     """The runs, the name of the column of their seeds, and whether that is added here: a separate seed for each run,
     where they are not paired and have none."""
     block = options.block or SEED
@@ -110,7 +110,7 @@ def _refuse_single_runs(arms: pd.DataFrame, finished: Mask, source: str) -> None
             )
 
 
-def _of_experiment(runs: RunTable, experiment: str | None, source: str) -> RunTable:
+def _filter_experiment(runs: RunTable, experiment: str | None, source: str) -> RunTable:
     """The runs of the experiment that was named, or all."""
     if experiment is None:
         return runs
@@ -131,7 +131,7 @@ def _components(runs: RunTable, options: ImportOptions, source: str) -> dict[str
     return dict(zip(names, columns.values(), strict=True))
 
 
-def _by_name(options: ImportOptions, components: Mapping[str, str]) -> ImportOptions:
+def _rename_levels(options: ImportOptions, components: Mapping[str, str]) -> ImportOptions:
     """The options with levels by the names of components, by whichever name the user wrote them."""
     aliases = {column: name for name, column in components.items()}
     aliases |= dict(zip(options.components, components, strict=True))
@@ -228,7 +228,7 @@ def _refuse_unshared(cell: Codes, block: Codes, name: str, source: str) -> None:
         )
 
 
-def _unlike_blocks(arms: pd.DataFrame, block: Categorical, name: str, options: ImportOptions) -> list[str]:
+def _block_notes(arms: pd.DataFrame, block: Categorical, name: str, options: ImportOptions) -> list[str]:
     """Notes on seeds of a single cell, and on the order of non-integer blocks."""
     notes = []
     firsts = arms.drop_duplicates("block").sort_values("block")

@@ -27,8 +27,8 @@ def factor_of(name: str, column: Categorical, options: ImportOptions, source: st
     numbers = plain_numbers(tuple(texts)) if "" not in texts else []
     if numbers:
         texts = [text for _, text in sorted(zip(numbers, texts, strict=True))]
-    reference = _chosen("--reference", name, options.reference, texts, visible, source)
-    full = _chosen("--full", name, options.full, texts, visible, source)
+    reference = _named_level("--reference", name, options.reference, texts, visible, source)
+    full = _named_level("--full", name, options.full, texts, visible, source)
     if reference is None:
         reference = _default_reference(name, texts, visible, bool(numbers), full, source)
     others = [text for text in texts if text != reference]
@@ -57,7 +57,7 @@ def _level_names(texts: list[str]) -> dict[str, str]:
     return visible
 
 
-def _chosen(
+def _named_level(
     option: str, name: str, levels: object, texts: list[str], level_names: dict[str, str], source: str
 ) -> str | None:
     """The value that an option names, by its level's name or its spelling."""

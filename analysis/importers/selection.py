@@ -98,10 +98,10 @@ def select(runs: RunTable, components: Mapping[str, str], block: str, value: str
         reason = reasons.categories[reasons.codes[first]]
         hint = f"; states of finished runs are {', '.join(STATES['finished'])}" if ends.used != ("",) else ""
         raise RunFolderError(f"{source}: no run has a finite {value}: {reason}{hint}")
-    selected = _without_parents(runs, selected)
+    selected = _drop_parents(runs, selected)
     _refuse_repeated_rows(runs, selected, source)
-    selected = _without_unknown(selected, block)
-    selected = _without_reruns(selected)
+    selected = _drop_unplaced(selected, block)
+    selected = _drop_reruns(selected)
     _refuse_no_seed(runs, selected, block, source)
     return selected
 
@@ -134,7 +134,7 @@ def _reasons(numbers: Numbers, missing: Mask, column: Categorical, ends: Categor
     return Categorical(codes=codes, categories=tuple(texts)).rename(texts)
 
 
-def _without_parents(runs: RunTable, selected: Selected) -> Selected:
+def _drop_parents(runs: RunTable, selected: Selected) -> Selected:
     """Without runs that only hold others, where those have the results; else without the others."""
     if runs.parent is None or runs.run_id is None:
         return selected
@@ -179,7 +179,7 @@ def _refuse_repeated_rows(runs: RunTable, selected: Selected, source: str) -> No
                 )
 
 
-def _without_unknown(selected: Selected, block: str) -> Selected:
+def _drop_unplaced(selected: Selected, block: str) -> Selected:
     """Without failed runs that have no seed, no level, or a level that no finished run has: they fit no cell."""
     failed = selected.failed
     placed = selected.block.codes != _code(selected.block, "")
@@ -188,7 +188,7 @@ def _without_unknown(selected: Selected, block: str) -> Selected:
     return selected.without_failed(failed & ~placed, f"with no {block} or with settings that no finished run has")
 
 
-def _without_reruns(selected: Selected) -> Selected:
+def _drop_reruns(selected: Selected) -> Selected:
     """Without failed runs that were repeated: the finished run counts, else the last."""
     arm, failed = selected.arm, selected.failed
     finished = np.isin(arm, arm[~failed])

@@ -33,10 +33,12 @@ def printable_table(table: pd.DataFrame) -> pd.DataFrame:
     table = table.rename(columns=lambda name: printable(str(name)))
     for name in table.columns[table.columns.duplicated()]:
         raise ValueError(f"more than one column {name}")
-    return table.assign(**{str(name): _column(column) for name, column in table.items() if _odd(column)})
+    return table.assign(
+        **{str(name): _printable_column(column) for name, column in table.items() if _has_unprintable(column)}
+    )
 
 
-def _odd(column: pd.Series) -> bool:
+def _has_unprintable(column: pd.Series) -> bool:
     """Whether a column holds a text that is not printable."""
     if not (pd.api.types.is_string_dtype(column.dtype) or column.dtype == object) or is_plain(column):
         return False
@@ -64,5 +66,5 @@ def distinct(column: pd.Series) -> Any:
         return column
 
 
-def _column(column: pd.Series) -> pd.Series:
+def _printable_column(column: pd.Series) -> pd.Series:
     return column.map(lambda item: printable(item, ALLOWED_CONTROL) if isinstance(item, str) else item)

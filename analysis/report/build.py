@@ -129,7 +129,7 @@ def _contents(folders: Sequence[Path]) -> Contents:
     check_inference(runs)
     for together in [[part] for part in parts(crossed[0])] if crossed else [runs]:
         check_comparable(together)
-    analyses = [_with_unread(findings) for run in runs for findings in analyze_run(run)]
+    analyses = [_add_picture_notes(findings) for run in runs for findings in analyze_run(run)]
     sections = [
         Section(
             findings=findings,
@@ -183,7 +183,7 @@ def _write_interim(folder: Path, contents: Contents, target: Path) -> None:
     (folder / "index.html").write_text(html(contents, _across_plots(contents), target), encoding="utf-8")
 
 
-def _with_unread(findings: Findings) -> Findings:
+def _add_picture_notes(findings: Findings) -> Findings:
     """The findings with a note on each unusable picture."""
     return replace(findings, notes=(*findings.notes, *unread(findings.run)))
 

@@ -44,14 +44,14 @@ def claims_table(analyses: Sequence[Findings]) -> Table:
         columns=(*lead, *COLUMNS),
         rows=rows,
         text_columns=3 + len(lead),
-        note=f"Judged {inference.method}, two-sided at the {inference.error} level{_one_sided(analyses)}, adjusted "
-        f"over all claims and tested effects{_of_data_sets(analyses)} together; equivalence by two one-sided tests. "
-        "Claims and intervals are about the mean over seeds. Effects: positive = "
-        f"better.{_of_teachers(analyses)}",
+        note=f"Judged {inference.method}, two-sided at the {inference.error} level{_one_sided_note(analyses)}, "
+        f"adjusted over all claims and tested effects{_data_sets_note(analyses)} together; equivalence by two "
+        "one-sided tests. Claims and intervals are about the mean over seeds. Effects: positive = better."
+        f"{_teachers_note(analyses)}",
     )
 
 
-def _of_data_sets(analyses: Sequence[Findings]) -> str:
+def _data_sets_note(analyses: Sequence[Findings]) -> str:
     return " of all data sets" if any(findings.run.data_set for findings in analyses) else ""
 
 
@@ -71,12 +71,12 @@ def _row(verdict: Verdict, findings: Findings) -> tuple[str, ...]:
     return (verdict.claim.text, verdict_text(verdict), evidence(verdict, findings), p_text(verdict.test.p_holm))
 
 
-def _one_sided(analyses: Sequence[Findings]) -> str:
+def _one_sided_note(analyses: Sequence[Findings]) -> str:
     has_one_sided = any(verdict.claim.one_sided for findings in analyses for verdict in findings.verdicts)
     return ", one-sided where the claim says so" if has_one_sided else ""
 
 
-def _of_teachers(analyses: Sequence[Findings]) -> str:
+def _teachers_note(analyses: Sequence[Findings]) -> str:
     named = [analysis for analysis in analyses if any(TEACHER in verdict.weights for verdict in analysis.verdicts)]
     if not named or all(
         has_teacher_for_each_block(findings_.run.arms, f"teacher_{findings_.run.primary.name}") for findings_ in named

@@ -26,14 +26,14 @@ WHICH: dict[Quantity, str] = {
 def answers(findings: Findings) -> tuple[str, ...]:
     """A sentence per component, largest first; of a search, a sentence per setting."""
     if not findings.run.components:
-        return tuple(_of_a_search(findings))
+        return tuple(_search_sentences(findings))
     ranking = ranks_only(findings.headline.fit, findings.run.grid)
-    effects = _of_ranking(findings) if ranking else _of_components(findings)
-    sentences = (*_of_comparisons(findings), *effects, *_of_interactions(findings))
+    effects = _ranking_sentence(findings) if ranking else _component_sentences(findings)
+    sentences = (*_comparison_sentences(findings), *effects, *_interaction_sentences(findings))
     return tuple(f"Exploratory: {text}" for text in sentences) if findings.run.lineage.adds_seeds else sentences
 
 
-def _of_comparisons(findings: Findings) -> Iterator[str]:
+def _comparison_sentences(findings: Findings) -> Iterator[str]:
     """The full method against scratch, the best baseline and its teacher, whether it is better or worse."""
     scale, outcome = findings.headline, findings.run.primary
     for comparison in findings.standings:
@@ -54,7 +54,7 @@ def _of_comparisons(findings: Findings) -> Iterator[str]:
         yield f"Smaller cells whose mean is no worse than the full method's: {cells}."
 
 
-def _of_interactions(findings: Findings) -> Iterator[str]:
+def _interaction_sentences(findings: Findings) -> Iterator[str]:
     """Pairs whose effects do not add up, adjusted over the interactions: they change how components are to be read."""
     if findings.run.unfinished:
         return
@@ -68,7 +68,7 @@ def _of_interactions(findings: Findings) -> Iterator[str]:
             yield f"{names} together are worth {more} than the sum of each ({effect}), so read their effects together."
 
 
-def _of_ranking(findings: Findings) -> Iterator[str]:
+def _ranking_sentence(findings: Findings) -> Iterator[str]:
     """The components by the size of their main effects, where a fraction has too few blocks for verdicts."""
     visible = natural(findings)
     pairs = [pair for pair in zip(findings.headline.rows, visible.rows, strict=True) if pair[0].effect.has_value]
@@ -82,7 +82,7 @@ def _of_ranking(findings: Findings) -> Iterator[str]:
     yield f"A ranking, not a verdict ({blocks} block{'' if blocks == 1 else 's'}): {listed}."
 
 
-def _of_components(findings: Findings) -> Iterator[str]:
+def _component_sentences(findings: Findings) -> Iterator[str]:
     visible, outcome = natural(findings), findings.run.primary
     pairs = [pair for pair in zip(findings.headline.rows, visible.rows, strict=True) if pair[0].effect.has_value]
     before = {item.component: item for item in findings.run.lineage.decided if item.outcome == outcome.name}
@@ -115,7 +115,7 @@ def _better_or_worse(estimate: Estimate, scale: ScaleResult) -> str:
     )
 
 
-def _of_a_search(findings: Findings) -> Iterator[str]:
+def _search_sentences(findings: Findings) -> Iterator[str]:
     """Each found cell against the space's settings on the fresh seeds; adjusted for their number (Holm)."""
     scale, outcome = findings.headline, findings.run.primary
     effects = {cell: estimate for cell, estimate in scale.relative.items() if estimate.has_value}

@@ -70,14 +70,14 @@ def attribution_table(analyses: Sequence[Findings]) -> Table:
         name="attribution", columns=columns, rows=tuple(rows),
         text_columns=1 + len(lead),
         brief=(*lead, "component", head, NEXT_SEED, "% of the gain", "p (Holm)"),
-        note=f"{_tested(analyses)} {inference.percent} intervals in brackets, {inference.method}, for the mean over "
-        f"seeds.{_of_next_seed(analyses)}"
-        f"{_scale_of_p(analyses)} Positive: better. Only these effects and claims are adjusted for their number; "
+        note=f"{_quantity_note(analyses)} {inference.percent} intervals in brackets, {inference.method}, for the mean "
+        f"over seeds.{_next_seed_note(analyses)}{_scale_note(analyses)} Positive: better. "
+        "Only these effects and claims are adjusted for their number; "
         "the rest is exploratory.",
     )  # fmt: skip
 
 
-def _tested(analyses: Sequence[Findings]) -> str:
+def _quantity_note(analyses: Sequence[Findings]) -> str:
     """What the effects in the table are."""
     kinds = {row.tested for findings in analyses for row in findings.headline.rows}
     marks = {
@@ -89,7 +89,7 @@ def _tested(analyses: Sequence[Findings]) -> str:
     return " ".join(text for kind, text in marks.items() if kind in kinds)
 
 
-def _of_next_seed(analyses: Sequence[Findings]) -> str:
+def _next_seed_note(analyses: Sequence[Findings]) -> str:
     inference = analyses[0].run.inference
     if not inference.paired:
         return " Seeds are not shared: Welch's t, degrees of freedom by Welch and Satterthwaite."
@@ -98,7 +98,7 @@ def _of_next_seed(analyses: Sequence[Findings]) -> str:
     )
 
 
-def _scale_of_p(analyses: Sequence[Findings]) -> str:
+def _scale_note(analyses: Sequence[Findings]) -> str:
     logit = any(findings.headline.scale == "logit" for findings in analyses)
     return " p and shares: on the logit scale." if logit else ""
 

@@ -44,9 +44,9 @@ def read(path: Path) -> RunTable:
     delimiter = delimiter or _delimiter(sample)
     header = next(_rows(io.StringIO(sample, newline=""), delimiter))
     spaced = re.search(rf"{re.escape(delimiter)} +\"", sample) is not None
-    columns = None if spaced else _fast(data, delimiter, len(header), quoted=b'"' in content.data)
+    columns = None if spaced else _read_by_arrow(data, delimiter, len(header), quoted=b'"' in content.data)
     if columns is None:
-        columns = _slow(path, bytes(data).decode("utf-8"), delimiter)
+        columns = _read_by_python(path, bytes(data).decode("utf-8"), delimiter)
     names = _names(header, columns)
     saved = [i for i, name in enumerate(names) if name is not None]
     columns = _without_empty_rows([columns[i] for i in saved])
@@ -105,7 +105,7 @@ def _rows(file: io.StringIO, delimiter: str) -> Iterator[list[str]]:
         csv.field_size_limit(limit)
 
 
-def _fast(data: memoryview, delimiter: str, width: int, quoted: bool) -> list[Any] | None:
+def _read_by_arrow(data: memoryview, delimiter: str, width: int, quoted: bool) -> list[Any] | None:
     """The columns by Arrow's reader; None where it cannot read the file or would read it differently."""
     names = [f"f{i}" for i in range(width)]
     for block in (_BLOCK, len(data) + 1):
@@ -126,7 +126,7 @@ def _fast(data: memoryview, delimiter: str, width: int, quoted: bool) -> list[An
     return None
 
 
-def _slow(path: Path, text: str, delimiter: str) -> list[Any]:
+def _read_by_python(path: Path, text: str, delimiter: str) -> list[Any]:
     """The columns by Python's reader, which states which row is odd."""
     rows = _rows(io.StringIO(text, newline=""), delimiter)
     header = next(rows)

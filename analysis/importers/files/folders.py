@@ -13,11 +13,11 @@ _PARTS = re.compile(r"[0-9]{1,300}|[^0-9]+")
 def walk(path: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
     """Each folder below `path` with the names of its folders, which the caller may shorten, and of its files."""
     for folder, folders, files in os.walk(path):
-        folders.sort(key=_in_order)
-        yield Path(folder), folders, sorted(files, key=_in_order)
+        folders.sort(key=_natural_key)
+        yield Path(folder), folders, sorted(files, key=_natural_key)
 
 
-def _in_order(name: str) -> list[tuple[int, str]]:
+def _natural_key(name: str) -> list[tuple[int, str]]:
     """A key by which `2` precedes `10`, and `version_2` before `version_10`."""
     return [(int(part), "") if part.isdecimal() and part.isascii() else (-1, part) for part in _PARTS.findall(name)]
 

@@ -27,14 +27,14 @@ def read(path: Path) -> RunTable:
     content = read_content(path)
     batches = []
     for runs in _batches(path, content.data):
-        if any(map(_is_of_wandb, runs)):
+        if any(map(_is_wandb_run, runs)):
             all_runs = [run for batch in _batches(path, content.data) for run in batch]
             return wandb_table(all_runs, content.notes)
         batches.append(from_records([_flat(run) for run in runs]))
     return recognize_export(path, joined(batches, notes=content.notes))
 
 
-def _is_of_wandb(run: Mapping[str, Any]) -> bool:
+def _is_wandb_run(run: Mapping[str, Any]) -> bool:
     return isinstance(run.get("config"), dict | str) or isinstance(run.get("summary"), dict)
 
 

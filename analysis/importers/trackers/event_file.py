@@ -60,12 +60,12 @@ class Events:
                 continue
             record = content[start : start + length]
             try:
-                if not self._fast(record):
-                    self._event(record)
+                if not self._read_known_scalar(record):
+                    self._read_event(record)
             except (ValueError, IndexError, struct.error):
                 self.damaged = True
 
-    def _fast(self, record: bytes) -> bool:
+    def _read_known_scalar(self, record: bytes) -> bool:
         """Reads an event with a single scalar of a known tag: only `wall_time, step, summary`."""
         if len(record) < 16 or record[0] != 0x09:
             return False
@@ -85,15 +85,15 @@ class Events:
         values.append(_FLOAT.unpack_from(record, len(record) - 4)[0])
         return True
 
-    def _event(self, record: bytes) -> None:
+    def _read_event(self, record: bytes) -> None:
         step = protobuf.number(record, 2)
         for log in protobuf.children(record, 7):
             if protobuf.number(log, 1) == _START:
-                self._void(step)
+                self._discard_from(step)
         for summary in protobuf.children(record, 5):
             values = list(protobuf.children(summary, 1))
             for value in values:
-                self._value(step, value)
+                self._read_value(step, value)
             if (
                 len(values) == 1
                 and values[0][-5:-4] == b"\x15"
@@ -101,13 +101,13 @@ class Events:
             ):
                 self._tags[summary[:-4]] = protobuf.text(values[0], 1)
 
-    def _void(self, step: int) -> None:
+    def _discard_from(self, step: int) -> None:
         """Drops what was logged at this step or later, as TensorBoard does."""
         for tag, (steps, values) in self.scalars.items():
             stored = [i for i, other in enumerate(steps) if other < step]
             self.scalars[tag] = (array("d", (steps[i] for i in stored)), array("d", (values[i] for i in stored)))
 
-    def _value(self, step: int, value: bytes) -> None:
+    def _read_value(self, step: int, value: bytes) -> None:
         tag, number = "", None
         for match, content in protobuf.fields(value):
             if not isinstance(content, bytes):
@@ -119,13 +119,13 @@ class Events:
             elif match == 8:
                 number = _scalar_of(content)
             elif match == 9:
-                self._plugin(protobuf.child(content, 1))
+                self._read_hparams(protobuf.child(content, 1))
         if number is not None:
             steps, values = self.scalars[tag]
             steps.append(step)
             values.append(number)
 
-    def _plugin(self, plugin: bytes) -> None:
+    def _read_hparams(self, plugin: bytes) -> None:
         if protobuf.text(plugin, 1) != "hparams":
             return
         content = protobuf.child(plugin, 2)

@@ -181,10 +181,10 @@ def table_of_api(runs: Iterable[Any]) -> RunTable:
         for run in all_runs
     ]
     table = wandb_table(records)
-    return replace(table, history=History(load=_of_api(all_runs)), run_id="id")
+    return replace(table, history=History(load=_api_history(all_runs)), run_id="id")
 
 
-def _of_api(runs: list[Any]) -> Callable[[str], Points]:
+def _api_history(runs: list[Any]) -> Callable[[str], Points]:
     def load(name: str) -> Points:
         log, key = MetricLog(), name.removeprefix("summary.")
         for row, run in enumerate(runs):

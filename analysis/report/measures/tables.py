@@ -74,14 +74,14 @@ def best_table(measured: Remeasured) -> Table:
     rows = [(cell, *(_best(curve, cell) for _, curve in curves)) for cell in cells]
     return Table(
         title="The best setting of each cell",
-        columns=("cell", *(f"best {axis.name}{_given(curve)}" for axis, curve in curves)),
+        columns=("cell", *(f"best {axis.name}{_other_settings(curve)}" for axis, curve in curves)),
         rows=tuple(row for row in rows if set(row[1:]) != {DASH}) if curves else (),
         note="The setting with the best mean over blocks, and that mean. “edge”: the best was the first or last "
         "that was measured. Chosen for its value, so it is optimistically biased.",
     )
 
 
-def _given(curve: Curve) -> str:
+def _other_settings(curve: Curve) -> str:
     return f" ({curve.others})" if curve.others else ""
 
 

@@ -109,7 +109,7 @@ def pictures(run: Run) -> dict[str, Path]:
     first = pictured[pictured["block"] == pictured["block"].min()]
     arms = dict(zip(first["cell"], first["arm"], strict=True))
     paths = {cell: path_in(run.folder, f"{STUDENTS}/{arms[cell]}/{PICTURE}") for cell in in_order(run) if cell in arms}
-    above = {name: path for name, path in _of_teacher(run) if path.exists()}
+    above = {name: path for name, path in _teacher_pictures(run) if path.exists()}
     return above | paths if paths else {}
 
 
@@ -120,7 +120,7 @@ def unread(run: Run) -> list[str]:
             if isinstance(why, str)]  # fmt: skip
 
 
-def _of_teacher(run: Run) -> Iterator[tuple[str, Path]]:
+def _teacher_pictures(run: Run) -> Iterator[tuple[str, Path]]:
     """What the first teacher learned from and drew; it is next to the run, among all teachers."""
     for teacher in run.manifest.get("teachers", ())[:1]:
         folder = f"{TEACHERS}/{teacher['key']}"
