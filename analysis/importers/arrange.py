@@ -120,7 +120,7 @@ def _filter_experiment(runs: RunTable, experiment: str | None, source: str) -> R
     if experiment not in column.categories:
         allowed = " or ".join(suggest("--experiment", text) for text in column.categories[:10])
         raise RunFolderError(f"{source} has no experiment {experiment}; say {allowed}")
-    return runs.filter(column.codes == column.categories.index(experiment))
+    return runs.filter(column.equals(experiment))
 
 
 def _components(runs: RunTable, options: ImportOptions, source: str) -> dict[str, str]:
@@ -168,16 +168,14 @@ def _arms(factors: tuple[Factor, ...], selected: Selected, block: str, source: s
     arms["arm"] = arms["cell"].to_numpy(dtype=object) + suffixes[blocks]
     arms["value"] = selected.values
     arms["status"] = np.where(selected.failed, "failed", "done")
-    errors = np.array([reason or None for reason in selected.reasons.categories], dtype=object)
-    arms["error"] = errors[selected.reasons.codes]
+    errors = selected.reasons.texts
+    errors[~selected.failed] = None
+    arms["error"] = errors
     for factor in factors:
         column = selected.components[factor.name]
-        is_on = np.array([text == ON for text in column.categories])
-        levels = is_on if factor.is_switch else np.array(column.categories, dtype=object)
-        arms[f"component.{factor.name}"] = levels[column.codes]
-    labels = np.array(selected.block.categories, dtype=object)
+        arms[f"component.{factor.name}"] = column.equals(ON) if factor.is_switch else column.texts
     arms["seed"] = _seeds(selected.block, blocks)
-    arms["block_label"] = labels[selected.block.codes]
+    arms["block_label"] = selected.block.texts
     return arms
 
 
@@ -213,9 +211,7 @@ def _seeds(block: Categorical, blocks: Codes) -> Codes:
     used = block.used
     if not all(re.fullmatch(r"-?\d{1,19}", text) and abs(int(text)) <= MAX_INT for text in used):
         return blocks
-    numbers = {text: int(text) for text in used}
-    table = np.array([numbers.get(text, 0) for text in block.categories], dtype=np.int64)
-    return np.asarray(table[block.codes], dtype=np.int64)
+    return np.array(block.texts, dtype=np.int64)
 
 
 def _refuse_unshared(cell: Codes, block: Codes, name: str, source: str) -> None:

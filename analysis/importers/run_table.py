@@ -39,6 +39,16 @@ class Categorical:
         present = np.bincount(self.codes, minlength=len(self.categories)) > 0
         return tuple(text for text, is_used in zip(self.categories, present, strict=True) if is_used)
 
+    @property
+    def texts(self) -> NDArray[np.object_]:
+        """The value of each row."""
+        return np.array(self.categories, dtype=object)[self.codes]
+
+    def equals(self, text: str) -> Mask:
+        """Which rows have this value."""
+        code = self.categories.index(text) if text in self.categories else -1
+        return np.asarray(self.codes == code, dtype=bool)
+
     def rename(self, new: Sequence[str]) -> Categorical:
         """The column with each value replaced by that of `new`; equal ones are merged."""
         index = {text: i for i, text in enumerate(dict.fromkeys(new))}

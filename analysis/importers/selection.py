@@ -12,7 +12,7 @@ from branchwise.analysis.importers.options import suggest
 from branchwise.analysis.importers.run_table import Categorical, Codes, Mask, RunTable, count, listed, shorten
 from branchwise.analysis.importers.text.numbers import NotANumberError, Numbers, read_numbers
 from branchwise.analysis.importers.text.spelling import read_spelling
-from branchwise.analysis.importers.text.states import STATES, endings, state_columns
+from branchwise.analysis.importers.text.states import STATES, endings
 from branchwise.analysis.records.damage import RunFolderError
 
 STEPS = (
@@ -59,7 +59,7 @@ class Selected:
 
     @property
     def failed(self) -> Mask:
-        return np.asarray(self.reasons.codes != _code(self.reasons, ""), dtype=bool)
+        return ~self.reasons.equals("")
 
     @property
     def arm(self) -> Codes:
@@ -76,7 +76,7 @@ def select(runs: RunTable, components: Mapping[str, str], block: str, value: str
     Raises:
         RunFolderError: No run has a result, a result is no number, or a finished run has no seed.
     """
-    ends = endings(runs, state_columns(runs, {*components.values(), block, value}, source))
+    ends = endings(runs, {*components.values(), block, value}, source)
     numbers = _numbers(runs, value, ends, source)
     missing = ~np.isfinite(numbers.values)
     reasons = _reasons(numbers, missing, runs.filter(missing).categorical(value), ends, value)
@@ -90,7 +90,7 @@ def select(runs: RunTable, components: Mapping[str, str], block: str, value: str
     seeds = read.pop(block)
     selected = Selected(
         rows=np.arange(len(runs)), components=read, block=seeds,
-        values=np.where(reasons.codes == _code(reasons, ""), numbers.values, np.nan), reasons=reasons,
+        values=np.where(reasons.equals(""), numbers.values, np.nan), reasons=reasons,
         percent=numbers.percent, notes=(*runs.notes, *numbers.notes, *notes),
     )  # fmt: skip
     if selected.failed.all():
@@ -106,21 +106,17 @@ def select(runs: RunTable, components: Mapping[str, str], block: str, value: str
     return selected
 
 
-def _code(column: Categorical, text: str) -> int:
-    return column.categories.index(text) if text in column.categories else -1
-
-
 def _numbers(runs: RunTable, value: str, ends: Categorical, source: str) -> Numbers:
     """The results; a run that did not finish may hold anything."""
     if (fast := runs.as_floats(value)) is not None:
         return Numbers(values=fast, empty=np.isnan(fast) & runs.is_empty(value))
     column = runs.categorical(value)
-    finished = ends.codes == _code(ends, "")
+    finished = ends.equals("")
     visible = Categorical(codes=np.where(finished, column.codes + 1, 0), categories=("", *column.categories))
     try:
         return read_numbers(value, visible.rename(visible.categories), runs.decimal_comma)
     except NotANumberError as error:
-        row = int(np.flatnonzero((column.codes == _code(column, error.text)) & finished)[0])
+        row = int(np.flatnonzero(column.equals(error.text) & finished)[0])
         raise RunFolderError(f"{source}, {runs.label(row)}: {value} is {shorten(error.text, 60)!r}; {error}") from None
 
 
@@ -130,7 +126,7 @@ def _reasons(numbers: Numbers, missing: Mask, column: Categorical, ends: Categor
     texts += [f"{value} is {shorten(text, 30)}" for text in column.categories]
     no_value = np.full(len(missing), len(ends.categories))
     no_value[missing] = np.where(numbers.empty[missing], len(ends.categories), column.codes + len(ends.categories) + 1)
-    codes = np.where(ends.codes != _code(ends, ""), ends.codes, np.where(missing, no_value, _code(ends, "")))
+    codes = np.where(missing & ends.equals(""), no_value, ends.codes)
     return Categorical(codes=codes, categories=tuple(texts)).rename(texts)
 
 
@@ -158,8 +154,8 @@ def _is_identified(selected: Selected) -> Mask:
     """The runs that have a seed and any setting of a component."""
     any_level = np.full(len(selected.rows), not selected.components)
     for column in selected.components.values():
-        any_level |= column.codes != _code(column, "")
-    return np.asarray(any_level & (selected.block.codes != _code(selected.block, "")), dtype=bool)
+        any_level |= ~column.equals("")
+    return any_level & ~selected.block.equals("")
 
 
 def _refuse_repeated_rows(runs: RunTable, selected: Selected, source: str) -> None:
@@ -182,7 +178,7 @@ def _refuse_repeated_rows(runs: RunTable, selected: Selected, source: str) -> No
 def _drop_unplaced(selected: Selected, block: str) -> Selected:
     """Without failed runs that have no seed, no level, or a level that no finished run has: they fit no cell."""
     failed = selected.failed
-    placed = selected.block.codes != _code(selected.block, "")
+    placed = ~selected.block.equals("")
     for column in selected.components.values():
         placed &= np.isin(column.codes, np.unique(column.codes[~failed]))
     return selected.without_failed(failed & ~placed, f"with no {block} or with settings that no finished run has")
@@ -199,7 +195,7 @@ def _drop_reruns(selected: Selected) -> Selected:
 
 
 def _refuse_no_seed(runs: RunTable, selected: Selected, block: str, source: str) -> None:
-    without = np.flatnonzero(selected.block.codes == _code(selected.block, ""))
+    without = np.flatnonzero(selected.block.equals(""))
     if len(without):
         row = int(selected.rows[without[0]])
         raise RunFolderError(f"{source}, {runs.label(row)}: {block} is empty; each run needs the seed of its block")

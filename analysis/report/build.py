@@ -17,7 +17,7 @@ from branchwise.analysis.report.claims import claims_table
 from branchwise.analysis.report.exports import tidy
 from branchwise.analysis.report.exports.page import Contents, Section, html, measure_tables
 from branchwise.analysis.report.exports.paper import PaperOptions, write_paper
-from branchwise.analysis.report.figures import Plot, style, write
+from branchwise.analysis.report.figures import style, write
 from branchwise.analysis.report.headlines import answers
 from branchwise.analysis.report.looks import decided_table, looks_table
 from branchwise.analysis.report.measures.efficiency import efficiency_table
@@ -73,8 +73,7 @@ def build_report(run_folders: Sequence[Path], out: Path | None = None) -> Summar
             raise RunFolderError(f"{target} exists and is not a report: choose another folder")
     except OSError as error:
         raise RunFolderError(f"--out {target}: {error.strerror or error}") from error
-    contents = _contents(folders)
-    contents = replace(contents, sections=[_with_plots(section) for section in contents.sections])
+    contents = _draw(_contents(folders))
     sections, analyses = contents.sections, contents.analyses
     write_files = _write_interim if any(findings.run.progress for findings in analyses) else _write_all
     try:
@@ -112,9 +111,7 @@ def build_paper(run_folders: Sequence[Path], folder: Path, options: PaperOptions
     if running := [findings.run.name for findings in analyses if findings.run.progress]:
         raise RunFolderError(f"--paper: {running[0]} is not finished; its tables would change")
     with number_style(options.style):
-        plots = [plot for section in contents.sections for plot in _with_plots(section).plots]
-        plots += _across_plots(contents)
-        return write_paper(analyses, report_tables(contents), plots, folder, options)
+        return write_paper(analyses, report_tables(contents), _draw(contents).plots, folder, options)
 
 
 def _contents(folders: Sequence[Path]) -> Contents:
@@ -142,27 +139,27 @@ def _contents(folders: Sequence[Path]) -> Contents:
     return Contents(sections=sections, across=across, across_notes=across_notes)
 
 
-def _with_plots(section: Section) -> Section:
-    findings, run = section.findings, section.findings.run
+def _draw(contents: Contents) -> Contents:
+    """The contents with their figures."""
     with style():
-        single = [plot for plot in (cell_forest(findings), sample_rows(run)) if plot is not None]
-        plots = [*screening_plots(findings), *attribution_plots(findings), *single, *line_plots(run)]
-        if not run.progress:  # an interim page shows no others
-            plots += [*dose_plots(findings), *search_plots(run), *measure_plots(section.remeasured)]
+        across_plots = [forest(contents.across)] if contents.across else []
+        return replace(contents, sections=list(map(_draw_section, contents.sections)), across_plots=across_plots)
+
+
+def _draw_section(section: Section) -> Section:
+    findings, run = section.findings, section.findings.run
+    single = [plot for plot in (cell_forest(findings), sample_rows(run)) if plot is not None]
+    plots = [*screening_plots(findings), *attribution_plots(findings), *single, *line_plots(run)]
+    if not run.progress:  # an interim page shows no others
+        plots += [*dose_plots(findings), *search_plots(run), *measure_plots(section.remeasured)]
     return replace(section, plots=tuple(replace(plot, name=section.key + plot.name) for plot in plots))
 
 
-def _across_plots(contents: Contents) -> list[Plot]:
-    """The figure of all data sets together, where there are several."""
-    with style():
-        return [forest(contents.across)] if contents.across else []
-
-
 def _write_all(folder: Path, contents: Contents, target: Path) -> None:
-    analyses, across_plots, visible = contents.analyses, _across_plots(contents), report_tables(contents)
+    analyses, visible = contents.analyses, report_tables(contents)
     printed = [for_print(table, analyses) for table in visible]
     texts = {
-        "index.html": html(contents, across_plots, target),
+        "index.html": html(contents, target),
         "ablation.md": "\n".join(formats.markdown(table) for table in visible),
         "ablation.csv": numbers.csv_text(analyses),
         "ablation.tex": formats.latex(printed),
@@ -172,15 +169,14 @@ def _write_all(folder: Path, contents: Contents, target: Path) -> None:
     }
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
-    for plots in (*(section.plots for section in contents.sections), across_plots):
-        write(plots, folder)
+    write(contents.plots, folder)
 
 
 def _write_interim(folder: Path, contents: Contents, target: Path) -> None:
     """Only the page, and the JSON as the mark of a report: interim numbers are not for further use."""
     details = {"format": 2, "interim": True, "runs": [findings.run.name for findings in contents.analyses]}
     (folder / MARK).write_text(numbers.to_json(details), encoding="utf-8")
-    (folder / "index.html").write_text(html(contents, _across_plots(contents), target), encoding="utf-8")
+    (folder / "index.html").write_text(html(contents, target), encoding="utf-8")
 
 
 def _add_picture_notes(findings: Findings) -> Findings:

@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -97,9 +96,8 @@ def _wandb_cells(path: Path, runs: RunTable) -> RunTable:
 
 def _dvc_experiments(runs: RunTable) -> RunTable:
     """`dvc exp show --csv` without the workspace, and without the commits that experiments started from."""
-    kind, revision = runs.categorical("typ"), runs.categorical("rev")
-    is_workspace = np.array([text == "workspace" for text in revision.categories])[revision.codes]
-    is_baseline = np.array([text == "baseline" for text in kind.categories])[kind.codes]
+    is_workspace = runs.categorical("rev").equals("workspace")
+    is_baseline = runs.categorical("typ").equals("baseline")
     excluded = is_baseline if (~is_baseline & ~is_workspace).any() else is_workspace
     if not excluded.any():
         return runs

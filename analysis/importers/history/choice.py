@@ -11,7 +11,7 @@ import pyarrow as pa
 from branchwise.analysis.importers.history.points import Points
 from branchwise.analysis.importers.options import ImportOptions
 from branchwise.analysis.importers.run_table import Mask, RunTable, count, counted
-from branchwise.analysis.importers.text.states import endings, state_columns
+from branchwise.analysis.importers.text.states import endings
 from branchwise.analysis.records.damage import RunFolderError
 
 
@@ -36,9 +36,7 @@ def choose_values(
     points = runs.history.points(value)
     if not len(points.rows):
         raise RunFolderError(f"{source} holds no history of {value}; leave out --at {at}")
-    ends = endings(runs, state_columns(runs, used, source))
-    finished = (ends.codes == ends.categories.index("")) if "" in ends.categories else np.zeros(len(runs), dtype=bool)
-    needed = finished & ~runs.is_empty(block)
+    needed = endings(runs, used, source).equals("") & ~runs.is_empty(block)
     _refuse_without_history(runs, points, needed & ~runs.is_empty(value), at, value, source)
     if step is not None:
         _refuse_without_step(runs, points, step, needed, value, source)

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from branchwise.analysis.importers.run_table import Categorical, Mask, RunTable, listed
+from branchwise.analysis.importers.run_table import Categorical, RunTable, listed
 from branchwise.analysis.records.damage import RunFolderError
 
 End = Literal["finished", "failed", "unfinished"]
@@ -41,7 +41,7 @@ def classify(text: str) -> End | None:
     return _END.get(plain, _END.get(plain.replace("_", ""))) if plain else "finished"
 
 
-def state_columns(runs: RunTable, used: set[str], source: str) -> list[str]:
+def _state_columns(runs: RunTable, used: set[str], source: str) -> list[str]:
     """The columns with the states of runs: the tool's, or columns called `state` or `status` with states as values.
 
     A column that is compared or that holds no known state is a setting, regardless of its name. Raises
@@ -66,10 +66,13 @@ def state_columns(runs: RunTable, used: set[str], source: str) -> list[str]:
     return columns
 
 
-def endings(runs: RunTable, columns: list[str]) -> Categorical:
-    """Of each run the tool's state where it did not finish, else ""."""
+def endings(runs: RunTable, used: set[str], source: str) -> Categorical:
+    """Of each run the tool's state where it did not finish, else "". Raises RunFolderError for an unknown state.
+
+    `used` are columns that are compared.
+    """
     ends = Categorical(codes=np.zeros(len(runs), dtype=np.int64), categories=("",))
-    for name in columns:
+    for name in _state_columns(runs, used, source):
         column = runs.categorical(name)
         column = column.rename(["" if classify(text) == "finished" else text.lower() for text in column.categories])
         ends = _either(ends, column)
@@ -79,6 +82,5 @@ def endings(runs: RunTable, columns: list[str]) -> Categorical:
 def _either(first: Categorical, second: Categorical) -> Categorical:
     """The value of the first column, or of the second where that is empty."""
     texts = [*first.categories, *second.categories]
-    empty: Mask = np.array([not text for text in first.categories])[first.codes]
-    codes = np.where(empty, second.codes + len(first.categories), first.codes)
+    codes = np.where(first.equals(""), second.codes + len(first.categories), first.codes)
     return Categorical(codes=codes, categories=tuple(texts)).rename(texts)

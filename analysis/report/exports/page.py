@@ -79,22 +79,26 @@ class Contents:
         sections: One for each analyzed part of its runs.
         across: Effects combined over data sets, where the parts allow it.
         across_notes: On these effects, or why there are none.
+        across_plots: Figures of all sections together.
     """
 
     sections: Sequence[Section]
     across: Across | None
     across_notes: Sequence[str]
+    across_plots: Sequence[Plot] = ()
 
     @property
     def analyses(self) -> list[Findings]:
         return [section.findings for section in self.sections]
 
+    @property
+    def plots(self) -> list[Plot]:
+        """All figures."""
+        return [*(plot for section in self.sections for plot in section.plots), *self.across_plots]
 
-def html(contents: Contents, across_plots: Sequence[Plot], target: Path) -> str:
-    """The page as a self-contained string; each text of a run is escaped by the template.
 
-    across_plots: Of all sections together. target: The folder of the page.
-    """
+def html(contents: Contents, target: Path) -> str:
+    """The page in the folder `target` as a self-contained string; each text of a run is escaped by the template."""
     analyses = contents.analyses
     running = any(findings.run.progress for findings in analyses)
     return render_page(
@@ -102,7 +106,7 @@ def html(contents: Contents, across_plots: Sequence[Plot], target: Path) -> str:
         title=_title(analyses),
         across=across_tables(contents.across, analyses),
         across_notes=contents.across_notes,
-        across_plots=[(plot, Markup(inline_svg(plot))) for plot in across_plots],
+        across_plots=[(plot, Markup(inline_svg(plot))) for plot in contents.across_plots],
         runs=[_page_run(section, target) for section in contents.sections],
         attribution=with_titles(tables.attribution_table(analyses), analyses),
         claims=claims_table(analyses),
