@@ -235,9 +235,9 @@ def as_text(value: Any) -> str:
     return str(value)
 
 
-def as_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+def as_settings(settings: Mapping[str, Any], prefix: str = SETTING) -> dict[str, Any]:
     """Settings as columns: nested ones with dotted names, and None as a value, which is not the same as no setting."""
-    return {name: "None" if value is None else value for name, value in flatten(settings, SETTING).items()}
+    return {name: "None" if value is None else value for name, value in flatten(settings, prefix).items()}
 
 
 def count(number: int, noun: str) -> str:

@@ -20,7 +20,7 @@ from branchwise.analysis.report.text import (
     number,
     p_text,
     with_interval,
-)  # fmt: skip
+)
 from branchwise.analysis.report.wording import NEXT_SEED, better_by, effect_text, natural, next_seed, verb
 from branchwise.analysis.statistics.attribution import ComponentRow, ScaleResult
 from branchwise.analysis.statistics.findings import Findings

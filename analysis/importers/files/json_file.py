@@ -11,7 +11,7 @@ from typing import Any
 
 from branchwise.analysis.importers.files.content import first_bytes, read_content
 from branchwise.analysis.importers.files.exports import recognize_export, wandb_table
-from branchwise.analysis.importers.run_table import SETTING, RunTable, as_settings, from_records, joined
+from branchwise.analysis.importers.run_table import RunTable, as_settings, from_records, joined
 from branchwise.analysis.records.damage import RunFolderError
 
 SUFFIXES = (".json", ".jsonl", ".ndjson")
@@ -90,7 +90,7 @@ def _flat(run: Mapping[str, Any]) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in run.items():
         if isinstance(value, dict) and value:
-            flat |= {f"{key}.{name.removeprefix(SETTING)}": item for name, item in as_settings(value).items()}
+            flat |= as_settings(value, f"{key}.")
         else:
             flat[key] = value
     return flat

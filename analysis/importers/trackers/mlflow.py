@@ -38,10 +38,12 @@ def read_database(path: Path) -> RunTable:
             experiment, of_experiment = experiments.get(number, (str(number), "active"))
             if "deleted" not in (stage, of_experiment):
                 rows[run] = {"run_id": run, "name": name, "experiment": experiment, "state": status, "parent": ""}
-        for prefix, table in ((SETTING, "params"), ("", "tags")):
-            for run, key, text in database.execute(f"SELECT run_uuid, key, value FROM {table}"):
-                if run in rows:
-                    _add(rows[run], prefix, key, text)
+        for run, key, text in database.execute("SELECT run_uuid, key, value FROM params"):
+            if run in rows:
+                rows[run][SETTING + key] = text
+        for run, key, text in database.execute("SELECT run_uuid, key, value FROM tags"):
+            if run in rows:
+                _add_tag(rows[run], key, text)
         for run, key, text in _latest_metrics(database):
             if run in rows:
                 rows[run][_metric(key)] = text
@@ -49,11 +51,9 @@ def read_database(path: Path) -> RunTable:
     return _table(list(rows.values()), lambda name: _points_of_database(path, row_of, _key(name)))
 
 
-def _add(row: dict[str, Any], prefix: str, key: str, text: str) -> None:
-    """Keeps a parameter, the parent, the name, or a tag of the user's."""
-    if prefix:
-        row[prefix + key] = text
-    elif key == PARENT:
+def _add_tag(row: dict[str, Any], key: str, text: str) -> None:
+    """Adds a tag of the user's, or the parent or name that a tag of MLflow's holds."""
+    if key == PARENT:
         row["parent"] = text
     elif key == "mlflow.runName":
         row["name"] = row["name"] or text
@@ -133,7 +133,7 @@ def read_folder(path: Path) -> RunTable:
         for key, file in _files(folder / "params"):
             row[SETTING + key] = file.read_text(encoding="utf-8")
         for key, file in _files(folder / "tags"):
-            _add(row, "", key, file.read_text(encoding="utf-8"))
+            _add_tag(row, key, file.read_text(encoding="utf-8"))
         for key, file in _files(folder / "metrics"):
             row[_metric(key)] = _latest_of_file(file)
         rows.append(row)

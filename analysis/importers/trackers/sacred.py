@@ -12,6 +12,7 @@ from branchwise.analysis.importers.files.folders import relative, walk
 from branchwise.analysis.importers.history.points import MetricLog
 from branchwise.analysis.importers.run_table import RunTable, counted, from_log
 from branchwise.analysis.records.comparing import flatten
+from branchwise.analysis.records.measures import is_number
 
 RUN, CONFIG, METRICS, INFO = "run.json", "config.json", "metrics.json", "info.json"
 
@@ -87,11 +88,7 @@ def _results(result: Any, info: Mapping[str, Any]) -> dict[str, Any]:
     """What the main function returned, and numbers of `info`."""
     plain = _plain(result)
     actual = flatten(plain, "result.") if isinstance(plain, Mapping) else {"result": plain}
-    actual |= {
-        name: value
-        for name, value in flatten(_plain(info), "info.").items()
-        if isinstance(value, int | float) and not isinstance(value, bool)
-    }
+    actual |= {name: value for name, value in flatten(_plain(info), "info.").items() if is_number(value)}
     return {name: value for name, value in actual.items() if value is not None}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,9 @@ from branchwise.analysis.importers.files.folders import relative, walk
 from branchwise.analysis.importers.files.framing import log_records
 from branchwise.analysis.importers.history.points import NO_POINTS, History, MetricLog, Points
 from branchwise.analysis.importers.run_table import RunTable, counted
+from branchwise.analysis.records.comparing import flatten
 from branchwise.analysis.records.damage import RunFolderError
+from branchwise.analysis.records.measures import is_number
 
 _MAGIC = b":W&B"
 _HEADER = 7
@@ -151,20 +153,9 @@ def _value(item: bytes) -> Any:
 def _add_history(log: MetricLog, row: int, content: bytes) -> None:
     step = protobuf.number(protobuf.child(content, 2), 1)
     for item in protobuf.children(content, 1):
-        value = _value(item)
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            log.add(".".join(_path(item)), row, step, value)
-        elif isinstance(value, Mapping):
-            for key, number in _numbers(value, ".".join(_path(item))):
-                log.add(key, row, step, number)
-
-
-def _numbers(value: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, float]]:
-    for key, item in value.items():
-        if isinstance(item, Mapping):
-            yield from _numbers(item, f"{prefix}.{key}")
-        elif isinstance(item, int | float) and not isinstance(item, bool):
-            yield f"{prefix}.{key}", item
+        for name, value in flatten({".".join(_path(item)): _value(item)}).items():
+            if is_number(value):
+                log.add(name, row, step, value)
 
 
 def table_of_api(runs: Iterable[Any]) -> RunTable:
