@@ -171,8 +171,8 @@ def test_single_family_matches_manual_numbers(folder: Path) -> None:
         assert [row.p_holm for row in rows] == pytest.approx(expected[:2])
         # The first claim is the tested effect of `one`, so it is not counted separately.
         assert [v.test.p_holm for v in findings.verdicts] == pytest.approx([expected[0], expected[2], expected[3]])
-        assert findings.plan is not None
-        assert findings.plan.hypotheses == 12
+        assert findings.sensitivity is not None
+        assert findings.sensitivity.hypotheses == 12
     summary = bw.across([folder]).summary.set_index("component")
     for component in ("one", "two"):
         each = np.array([effects[name][component] for name in names])

@@ -17,9 +17,9 @@ from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel
 
+from branchwise.run_files.arm_kinds import Kind
 from branchwise.run_files.columns import Column, PlotSpec
 
-Kind = Literal["cell", "baseline", "search", "confirm"]
 ArmStatus = Literal["done", "stopped", "diverged", "failed"]
 
 

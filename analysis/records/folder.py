@@ -17,10 +17,11 @@ from branchwise.analysis.declared.across import DataSets
 from branchwise.analysis.declared.factors import level_of
 from branchwise.analysis.records.damage import RunFolderError, read_json, read_space, verify_checksum
 from branchwise.analysis.records.names import distinct, is_plain, printable_table
-from branchwise.analysis.records.outline import AnalysisGroup, Outline, outline_of_plan
-from branchwise.analysis.records.run import RESULT_KINDS, Run
+from branchwise.analysis.records.outline import Outline, outline_of_plan
+from branchwise.analysis.records.run import Run
 from branchwise.analysis.records.teachers import with_repeats
 from branchwise.run_files import schemas
+from branchwise.run_files.arm_kinds import CELL_KINDS, AnalysisGroup
 from branchwise.run_files.columns import column_and_step
 from branchwise.run_files.layout import ARMS_TABLE, BUDGETS_TABLE, MANIFEST, PLAN, SPACE
 from branchwise.run_files.schemas import MAX_CELL
@@ -92,7 +93,7 @@ def _name_by_components(arms: pd.DataFrame, outline: Outline) -> None:
     if not columns or any(column not in arms for column in columns):
         return
     planned = {tuple(cell.levels.get(name) for name in components): cell.cell for cell in outline.cells if cell.levels}
-    with_components = arms["kind"].isin(RESULT_KINDS) & arms[columns].notna().all(axis=1)
+    with_components = arms["kind"].isin(CELL_KINDS) & arms[columns].notna().all(axis=1)
     rows = arms.loc[with_components]
     codes, states = np.zeros(len(rows), dtype=np.int64), list[tuple[str, ...]]([()])
     for column in columns:

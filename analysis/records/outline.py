@@ -10,6 +10,7 @@ from branchwise.analysis.declared.across import DataSets, data_sets_of
 from branchwise.analysis.declared.factors import Factor, Grid, level_of
 from branchwise.analysis.declared.inference import ALPHA, DEFAULT, Inference
 from branchwise.analysis.declared.looks import Looks, looks_of
+from branchwise.run_files.arm_kinds import AnalysisGroup
 from branchwise.run_files.columns import Better, Column, PlotSpec
 
 Built = TypeVar("Built")
@@ -22,15 +23,6 @@ class PlannedCell:
     cell: str
     kind: str
     levels: Mapping[str, str]
-
-
-@dataclass(frozen=True, kw_only=True)
-class AnalysisGroup:
-    """Arms that are analyzed together, by their kinds, and the question that they answer."""
-
-    kinds: tuple[str, ...]
-    name: str = ""
-    question: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

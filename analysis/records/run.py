@@ -22,10 +22,9 @@ from branchwise.analysis.declared.outcomes import Outcome
 from branchwise.analysis.records.lineage import Lineage
 from branchwise.analysis.records.names import printable_tree
 from branchwise.analysis.records.observations import Look, Observations, RunAtLooks
-from branchwise.analysis.records.outline import AnalysisGroup, Outline
+from branchwise.analysis.records.outline import Outline
+from branchwise.run_files.arm_kinds import CELL_KINDS, RESULT_KINDS, AnalysisGroup
 from branchwise.run_files.columns import Better, Column, column_and_evaluation, column_and_step
-
-RESULT_KINDS = ("cell", "confirm")  # arms of kind `search` chose settings; their values are never results
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +145,7 @@ class Run:
     @cached_property
     def cells(self) -> tuple[str, ...]:
         """Planned cells, and those that were found as the run went."""
-        result_cells = self.arms.loc[self.arms["kind"].isin(RESULT_KINDS), "cell"].dropna()
+        result_cells = self.arms.loc[self.arms["kind"].isin(CELL_KINDS), "cell"].dropna()
         return tuple(dict.fromkeys((*self.outline.planned, *result_cells.unique())))
 
     @property
@@ -158,7 +157,7 @@ class Run:
     def results(self) -> pd.DataFrame:
         """Finished arms with values that count: cells, confirmations and baselines."""
         done = (self.arms["status"] == "done") & np.isfinite(self.arms[self.primary.name])
-        rows: pd.DataFrame = self.arms[done & self.arms["kind"].isin((*RESULT_KINDS, "baseline"))]
+        rows: pd.DataFrame = self.arms[done & self.arms["kind"].isin(RESULT_KINDS)]
         return rows
 
     @property
@@ -294,7 +293,7 @@ def observations_of(run: Run, claims: Sequence[Claim] = ()) -> Observations:
     failed = run.failed_arms
     return Observations(
         results=run.results,
-        failed=failed[failed["kind"].isin((*RESULT_KINDS, "baseline"))],
+        failed=failed[failed["kind"].isin(RESULT_KINDS)],
         grid=run.grid,
         outcomes=run.outcomes,
         inference=run.inference,

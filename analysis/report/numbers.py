@@ -92,7 +92,7 @@ def _no_formula(value: Any) -> Any:
 
 def findings_json(findings: Findings) -> dict[str, Any]:
     """All that was found as plain values: numbers, the cell weights behind them, and the arms behind the cells."""
-    run, headline = findings.run, findings.headline
+    run, headline, planned = findings.run, findings.headline, findings.sensitivity
     return {
         "format": 2,
         "name": run.name,
@@ -108,9 +108,9 @@ def findings_json(findings: Findings) -> dict[str, Any]:
             "blocks": headline.fit.n_blocks, "df": headline.fit.df, "residual_sd": headline.fit.residual_sd,
             "raw_residual_sd": findings.raw.fit.residual_sd, "level": run.inference.level,
             "paired": run.inference.paired, "variance": asdict(findings.variance),
-            "effect_sd": asdict(findings.plan.effect_sd) if findings.plan and findings.plan.effect_sd else None,
+            "effect_sd": asdict(planned.effect_sd) if planned and planned.effect_sd else None,
             "repeats": asdict(findings.repeats) if findings.repeats else None,
-            "plan": asdict(findings.plan) if findings.plan else None,
+            "plan": asdict(planned) if planned else None,
         },
         "contrasts": {scale.scale: _contrasts(scale) for scale in (findings.raw, headline)},
         "outcomes": {scale.outcome.name: _outcome(scale) for scale in findings.outcomes},

@@ -1,4 +1,4 @@
-"""All findings of the report of a run, computed once: attribution, verdicts, variance, plan, cells, notes."""
+"""All findings of the report of a run, computed once: attribution, verdicts, variance, cells, notes, the next run."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from branchwise.analysis.statistics.diagnostics.pairing import pairing_notes
 from branchwise.analysis.statistics.diagnostics.variance import Variance, components_of_variance, flags
 from branchwise.analysis.statistics.estimation import effects_with_worst
 from branchwise.analysis.statistics.model import Estimate
-from branchwise.analysis.statistics.planning import more_repeats, plan_next
-from branchwise.analysis.statistics.power import Plan, Repeats
+from branchwise.analysis.statistics.planning import more_repeats, sensitivity_of_next
+from branchwise.analysis.statistics.power import Repeats, Sensitivity
 from branchwise.analysis.statistics.sequential import extended, searched
 from branchwise.analysis.statistics.sequential.extended import exploratory, with_decisions
 from branchwise.analysis.statistics.sequential.looks import LookResults, judge_at_looks
@@ -60,7 +60,7 @@ class Findings:
     variance: Variance
     agreement: tuple[Agreement, ...]
     with_worst: Mapping[str, Estimate]
-    plan: Plan | None
+    sensitivity: Sensitivity | None
     repeats: Repeats | None
     cells: tuple[CellRow, ...]
     notes: tuple[str, ...]
@@ -124,7 +124,7 @@ def _findings(run: Run, family: FamilyResult, unread: Sequence[str], looks: Look
         variance=variance,
         agreement=agreeing,
         with_worst=effects_with_worst(observed, headline),
-        plan=plan_next(run.name, headline, claims, data_sets),
+        sensitivity=sensitivity_of_next(run.name, headline, claims, data_sets),
         repeats=more_repeats(results, variance),
         cells=cell_rows(observed, run.outline, headline, raws[0]),
         looks=looks,

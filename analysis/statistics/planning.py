@@ -12,10 +12,12 @@ from branchwise.analysis.declared.claims import Claim, further_hypotheses
 from branchwise.analysis.declared.fractions import MIN_BLOCKS
 from branchwise.analysis.statistics.attribution import ScaleResult
 from branchwise.analysis.statistics.diagnostics.variance import Variance
-from branchwise.analysis.statistics.power import EffectSD, Plan, Repeats, plan, tested
+from branchwise.analysis.statistics.power import EffectSD, Repeats, Sensitivity, sensitivity, tested
 
 
-def plan_next(run: str, headline: ScaleResult, claims: Sequence[Claim], data_sets: int = 1) -> Plan | None:
+def sensitivity_of_next(
+    run: str, headline: ScaleResult, claims: Sequence[Claim], data_sets: int = 1
+) -> Sensitivity | None:
     """What another run of this design can see.
 
     Args:
@@ -35,7 +37,7 @@ def plan_next(run: str, headline: ScaleResult, claims: Sequence[Claim], data_set
         return None
     further = further_hypotheses(claims, [row.component for row in headline.rows], contrasts[0][0])
     further += (data_sets - 1) * (len(contrasts) + further)
-    return plan(of_design, blocks, effect_sd(run, headline), further, inference.alpha)
+    return sensitivity(of_design, blocks, effect_sd(run, headline), further, inference.alpha)
 
 
 def effect_sd(run: str, headline: ScaleResult) -> EffectSD | None:

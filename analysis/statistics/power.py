@@ -54,8 +54,8 @@ class Repeats:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What a design can see. Effects are on the log scale, or in residual SDs when `effect_sd` is None."""
+class Sensitivity:
+    """Which effects a design can detect, on the log scale, or in residual SDs when `effect_sd` is None."""
 
     effect: str  # what is tested of each component: a key of EFFECTS
     blocks: int
@@ -179,7 +179,7 @@ def half_width(effect_sd: float, blocks: int, alpha: float = ALPHA) -> float:
     return float(stdtrit(df, 1 - alpha / 2)) * mean_of_sd * effect_sd / sqrt(blocks)
 
 
-def average_power(planned: Plan) -> float:
+def average_power(planned: Sensitivity) -> float:
     """Power at `detectable` averaged over what the SD may truly be, which is from `effect_sd.df` degrees of freedom.
 
     Over the scaled inverse chi-squared distribution, by its quantiles: what many pilots of that size get on average.
@@ -197,19 +197,21 @@ def average_power(planned: Plan) -> float:
     return sum(powers) / count
 
 
-def plan(of: Tested, blocks: int, effect_sd: EffectSD | None = None, claims: int = 0, alpha: float = ALPHA) -> Plan:
+def sensitivity(
+    of: Tested, blocks: int, effect_sd: EffectSD | None = None, claims: int = 0, alpha: float = ALPHA
+) -> Sensitivity:
     """What `blocks` blocks of the design can detect, and what another block would add.
 
     claims: tests declared next to the tested effect of each component. alpha: the error that all share. ValueError for
     fewer than one component or block, or an SD that is not above 0.
     """
     if of.components < 1 or blocks < 1:
-        raise ValueError("a plan takes at least one component and one block")
+        raise ValueError("the sensitivity of a design takes at least one component and one block")
     if effect_sd is not None and not effect_sd.sd > 0:
         raise ValueError("the SD of an effect is above 0")
     hypotheses = of.components + claims
     sd = sqrt(of.variance) if effect_sd is None else effect_sd.sd
-    return Plan(
+    return Sensitivity(
         effect=of.effect, blocks=blocks, hypotheses=hypotheses, effect_sd=effect_sd, alpha=alpha,
         detectable=smallest_detectable(sd, blocks, hypotheses, alpha),
         detectable_next=smallest_detectable(sd, blocks + 1, hypotheses, alpha),
@@ -217,7 +219,7 @@ def plan(of: Tested, blocks: int, effect_sd: EffectSD | None = None, claims: int
     )  # fmt: skip
 
 
-def describe(planned: Plan, repeats: Repeats | None = None) -> list[str]:
+def describe(planned: Sensitivity, repeats: Repeats | None = None) -> list[str]:
     """Sentences for a terminal or a report: what the plan detects and another block adds, blocks for round effects."""
     what = EFFECTS[planned.effect]
     an_effect = f"{'an' if what[0] in 'ae' else 'a'} {what}"
@@ -269,7 +271,7 @@ def describe(planned: Plan, repeats: Repeats | None = None) -> list[str]:
     return lines
 
 
-def _effect(effect: float, planned: Plan) -> str:
+def _effect(effect: float, planned: Sensitivity) -> str:
     if planned.effect_sd is None:
         return f"{effect:.2f} residual SDs"
     return f"over {LARGEST:.0%}" if effect > log1p(LARGEST) else f"{100 * (exp(effect) - 1):.1f}%"

@@ -31,7 +31,7 @@ from branchwise.analysis.report.figures import SINGLE_COLUMN, TWO_COLUMNS, log_y
 from branchwise.analysis.report.plots import evidence
 from branchwise.analysis.report.plots.axes import percent_ticks, span
 from branchwise.analysis.report.plots.palette import cell_colour, cell_title, in_order
-from branchwise.analysis.report.plots.samples import Grid, read_grid, sample_rows
+from branchwise.analysis.report.plots.samples import SampleGrid, read_grid, sample_rows
 from branchwise.analysis.statistics.findings import analyze_part
 from branchwise.analysis.statistics.model import Estimate
 from branchwise.run_files.columns import Better, Column
@@ -229,7 +229,7 @@ def test_sample_tiles_follow_real_images_and_teacher(make_run: Callable[..., Pat
     manifest = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps(manifest | {"teachers": [{"key": "abc", "cells": ["full"]}]}))
     grid = read_grid(folder / "students/full-b0/samples.png")
-    assert isinstance(grid, Grid)
+    assert isinstance(grid, SampleGrid)
     assert grid.tiles.shape == (10, 8, 8, 3)
     assert [int(tile[0, 0, 0]) for tile in grid.tiles] == list(range(10))
     with style():

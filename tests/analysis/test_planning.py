@@ -86,7 +86,7 @@ def test_plans_follow_what_excluded_designs_test() -> None:
     assert result.variance == pytest.approx(6 / 9)
     mixed = power.tested([("leave_one_out", {"full": 1.0, "b": -1.0}), ("main_effect", {"full": 0.5, "b": -0.5})])
     assert mixed == power.Tested(effect="mixed", components=2, variance=1.25)
-    assert "interval of an effect" in power.describe(power.plan(mixed, 5))[1]
+    assert "interval of an effect" in power.describe(power.sensitivity(mixed, 5))[1]
     assert power.tested([]) is None
 
 
@@ -112,7 +112,7 @@ def test_effects_out_of_reach() -> None:
 @pytest.mark.parametrize(("blocks", "expected"), [(3, 1.64), (5, 0.87)])
 def test_half_width_is_mean_over_runs(blocks: int, expected: float) -> None:
     """Of a Shapley value of three components, in residual SDs."""
-    planned = power.plan(SHAPLEY, blocks)
+    planned = power.sensitivity(SHAPLEY, blocks)
     assert planned.half_width == pytest.approx(expected, abs=0.005)
     sd = math.sqrt(SHAPLEY.variance)
     sample = np.random.default_rng(1).normal(0, sd, (50_000, blocks)).std(axis=1, ddof=1)
@@ -138,29 +138,29 @@ def test_plan_states_average_power(df: int, expected: float) -> None:
     sds = np.sqrt(np.random.default_rng(3).chisquare(df, 2000) / df)
     ratio = power.smallest_detectable(1.0, 6, 4)
     result = np.mean([power.power(ratio * float(sd), 1.0, 6, 4) for sd in sds])
-    planned = power.plan(SHAPLEY, 6, effect_sd=EffectSD(run="pilot", sd=0.06, df=df), claims=1)
+    planned = power.sensitivity(SHAPLEY, 6, effect_sd=EffectSD(run="pilot", sd=0.06, df=df), claims=1)
     assert power.average_power(planned) == pytest.approx(result, abs=0.015)
     assert power.average_power(planned) == pytest.approx(expected, abs=0.03)
     assert f"{power.average_power(planned):.0%} on average" in power.describe(planned)[-1]
 
 
 def test_claims_take_their_share_of_level() -> None:
-    assert power.plan(SHAPLEY, 5, claims=3).detectable > power.plan(SHAPLEY, 5).detectable
+    assert power.sensitivity(SHAPLEY, 5, claims=3).detectable > power.sensitivity(SHAPLEY, 5).detectable
 
 
 def test_sentences() -> None:
-    message = " ".join(power.describe(power.plan(SHAPLEY, 5, effect_sd=EARLIER_SD, claims=1)))
+    message = " ".join(power.describe(power.sensitivity(SHAPLEY, 5, effect_sd=EARLIER_SD, claims=1)))
     assert "With 5 seeds, effects of" in message
     assert "shared by 4 hypotheses" in message
     assert "one more seed" in message
     assert "10%:" in message
     assert "upper" not in message
-    unknown = " ".join(power.describe(power.plan(SHAPLEY, 3)))
+    unknown = " ".join(power.describe(power.sensitivity(SHAPLEY, 3)))
     assert "residual SDs" in unknown
     assert "%:" not in unknown
-    assert "gives no intervals" in power.describe(power.plan(SHAPLEY, 1, effect_sd=EARLIER_SD))[0]
-    assert "leave-one-out effect" in power.describe(power.plan(TESTED_EFFECT, 3))[0]
-    priced = power.describe(power.plan(SHAPLEY, 5), Repeats(now=2, seconds=1.5, narrower=0.08))[-1]
+    assert "gives no intervals" in power.describe(power.sensitivity(SHAPLEY, 1, effect_sd=EARLIER_SD))[0]
+    assert "leave-one-out effect" in power.describe(power.sensitivity(TESTED_EFFECT, 3))[0]
+    priced = power.describe(power.sensitivity(SHAPLEY, 5), Repeats(now=2, seconds=1.5, narrower=0.08))[-1]
     assert "4 times instead of 2" in priced
     assert "1.5 s more an arm" in priced
     assert "8%" in priced
@@ -168,13 +168,13 @@ def test_sentences() -> None:
 
 def test_plans_omit_useless_lines() -> None:
     """An SD of a single block difference, and effects beyond 100%, are no numbers to plan with."""
-    few = power.describe(power.plan(SHAPLEY, 3, effect_sd=EffectSD(run="r", sd=12.0, df=1)))
+    few = power.describe(power.sensitivity(SHAPLEY, 3, effect_sd=EffectSD(run="r", sd=12.0, df=1)))
     assert few == ["Too few blocks to plan from: an SD between blocks takes 5 or more."]
-    wide = power.describe(power.plan(SHAPLEY, 5, effect_sd=EffectSD(run="r", sd=1.5, df=4)))
+    wide = power.describe(power.sensitivity(SHAPLEY, 5, effect_sd=EffectSD(run="r", sd=1.5, df=4)))
     assert "no effect below 100% is detectable" in wide[0]
     assert "Seeds needed to detect a change of 100%:" in wide[1]
     assert len(wide) == 2
-    huge = power.describe(power.plan(SHAPLEY, 5, effect_sd=EffectSD(run="r", sd=1e6, df=4)))
+    huge = power.describe(power.sensitivity(SHAPLEY, 5, effect_sd=EffectSD(run="r", sd=1e6, df=4)))
     assert "e+" not in " ".join(huge[1:])
 
 
@@ -182,7 +182,7 @@ def test_plans_omit_useless_lines() -> None:
 def test_plans_that_make_no_sense_are_refused(wrong: tuple[int, int, float | None]) -> None:
     components, blocks, sd = wrong
     with pytest.raises(ValueError, match=r"at least one|above 0"):
-        power.plan(
+        power.sensitivity(
             power.Tested(effect="shapley", components=components, variance=1),
             blocks,
             effect_sd=None if sd is None else EffectSD(run="", sd=sd, df=9),
@@ -223,7 +223,7 @@ def test_planning_needs_neither_pandas_nor_torch() -> None:
     code = """import sys
 from branchwise.analysis.statistics import power
 of = power.Tested(effect="shapley", components=3, variance=1.0)
-power.plan(of, 3, effect_sd=power.EffectSD(run="", sd=0.1, df=4))
+power.sensitivity(of, 3, effect_sd=power.EffectSD(run="", sd=0.1, df=4))
 print(sorted({"pandas", "torch", "ray", "scipy.stats", "matplotlib"} & set(sys.modules)))"""
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert ran.stdout == "[]\n"

@@ -197,8 +197,8 @@ def test_family_holds_what_design_can_estimate(make_run: Callable[..., Path]) ->
     smallest = int(np.argmin(p))
     adjusted = [*(row.p_holm for row in rows), findings.verdicts[0].test.p_holm]
     assert adjusted[smallest] == pytest.approx(4 * p[smallest])
-    assert findings.plan is not None
-    assert findings.plan.hypotheses == 4
+    assert findings.sensitivity is not None
+    assert findings.sensitivity.hypotheses == 4
 
 
 def test_excluded_design_tests_remaining_arms() -> None:

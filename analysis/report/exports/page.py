@@ -188,7 +188,7 @@ def _page_run(section: Section, target: Path) -> dict[str, object]:
         "measures": measure_tables(measured),
         "efficiency": efficiency_table(run),
         "measured": [axis.name for axis in measured.axes],
-        "plan": describe(findings.plan, findings.repeats) if findings.plan else [],
+        "plan": describe(findings.sensitivity, findings.repeats) if findings.sensitivity else [],
         "figures": {plot.name.split("-")[-1]: (plot, Markup(inline_svg(plot))) for plot in section.plots},
         "lines": [lines.name for lines in run.outline.lines],
         "weights": [(titled(row.component, findings), row.weights) for row in findings.headline.rows],

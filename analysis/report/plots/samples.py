@@ -37,7 +37,7 @@ MIN_PIXELS = 24  # an image is enlarged to at least so many, so that viewers nee
 
 
 @dataclass(frozen=True)
-class Grid:
+class SampleGrid:
     """A picture of equal tiles. `tiles`: (n, height, width, 3), row by row; `description`: from its writer."""
 
     tiles: Pixels
@@ -46,7 +46,7 @@ class Grid:
 
 def sample_rows(run: Run) -> Plot | None:
     """Samples of each cell's arm in the first block that has any, under real images and the teacher's samples."""
-    grids = {name: grid for name, path in pictures(run).items() if isinstance(grid := read_grid(path), Grid)}
+    grids = {name: grid for name, path in pictures(run).items() if isinstance(grid := read_grid(path), SampleGrid)}
     if not grids:
         return None
     shape = next(reversed(grids.values())).tiles.shape[1:]  # the students'
@@ -59,7 +59,7 @@ def sample_rows(run: Run) -> Plot | None:
     return render(figure, "samples", "Samples on common noise", f"{alt}{f' {message}.' if message else ''}")
 
 
-def _rows(run: Run, visible: Mapping[str, Grid], across: int) -> Figure:
+def _rows(run: Run, visible: Mapping[str, SampleGrid], across: int) -> Figure:
     """A row of tiles for each name."""
     tile = next(iter(visible.values())).tiles.shape[1:]
     ratio = tile[0] / tile[1]
@@ -79,7 +79,7 @@ def _rows(run: Run, visible: Mapping[str, Grid], across: int) -> Figure:
     return figure
 
 
-def _side_by_side(run: Run, visible: Mapping[str, Grid]) -> Figure:
+def _side_by_side(run: Run, visible: Mapping[str, SampleGrid]) -> Figure:
     """Pictures without tile sizes, complete, side by side."""
     columns = min(ACROSS, len(visible))
     lines = -(-len(visible) // columns)
@@ -129,7 +129,7 @@ def _teacher_pictures(run: Run) -> Iterator[tuple[str, Path]]:
             yield TEACHER, path_in(run.folder.parent, f"{folder}/{PICTURE}")
 
 
-def read_grid(path: Path) -> Grid | str:
+def read_grid(path: Path) -> SampleGrid | str:
     """Return the tiles of a picture, by the size in its PNG text `Tile` (WIDTHxHEIGHT); a single tile where it
     has none; the reason where it is no picture, or too large."""
     try:
@@ -151,7 +151,7 @@ def read_grid(path: Path) -> Grid | str:
     rows, columns = pixels.shape[0] // tile[0], pixels.shape[1] // tile[1]
     cut = pixels[: rows * tile[0], : columns * tile[1]].reshape(rows, tile[0], columns, tile[1], 3)
     description = shortened(printable(str(described.get("Description", ""))), MAX_DESCRIPTION)
-    return Grid(cut.swapaxes(1, 2).reshape(-1, *tile, 3), description)
+    return SampleGrid(cut.swapaxes(1, 2).reshape(-1, *tile, 3), description)
 
 
 def _tile(text: str, shape: tuple[int, ...]) -> tuple[int, int]:

@@ -18,13 +18,13 @@ from branchwise.analysis.declared.factors import ON, Factor, Grid, cell_of
 from branchwise.analysis.declared.inference import ALPHA, percent
 from branchwise.analysis.declared.outcomes import Outcome
 from branchwise.orchestration.designs.across import DataSet, check_data_sets
-from branchwise.orchestration.designs.base import AnalysisGroup, BestConfigs, Cell, Design
+from branchwise.orchestration.designs.base import BestConfigs, Cell, Design
 from branchwise.orchestration.designs.component import Component, Name, check_disjoint
 from branchwise.orchestration.designs.method import Method
 from branchwise.orchestration.errors import UserError
+from branchwise.run_files.arm_kinds import AnalysisGroup, Kind
 from branchwise.run_files.columns import column_and_evaluation, column_and_step
 from branchwise.trainables import Arm
-from branchwise.trainables.contract import Kind
 from branchwise.trainables.runtime.settings import TupleOf
 
 MAX_CELLS = 1024

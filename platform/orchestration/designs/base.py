@@ -22,7 +22,8 @@ from branchwise.orchestration.designs.looks import Blocks
 from branchwise.orchestration.designs.method import Method
 from branchwise.orchestration.designs.tuning import CellSearch
 from branchwise.orchestration.errors import UserError
-from branchwise.trainables.contract import Arm, Kind
+from branchwise.run_files.arm_kinds import AnalysisGroup, Kind
+from branchwise.trainables.contract import Arm
 from branchwise.trainables.runtime.settings import Strict
 
 MAX_ARMS = 100_000
@@ -39,15 +40,6 @@ class Cell:
     kind: Kind
     patch: Mapping[str, Any]
     components: Mapping[str, bool | str] = field(default_factory=dict)  # on or off, or the level; empty for a baseline
-
-
-@dataclass(frozen=True, kw_only=True)
-class AnalysisGroup:
-    """Arms that are analyzed together, by their kinds; `question` is what this part answers."""
-
-    kinds: tuple[Kind, ...]
-    name: str = ""
-    question: str = ""
 
 
 class Design(Strict, ABC):

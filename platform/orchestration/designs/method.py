@@ -10,8 +10,8 @@ from pydantic import BaseModel, ValidationError
 
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.input.messages import brief, describe_error, keys_at
+from branchwise.run_files.arm_kinds import Kind
 from branchwise.trainables import Arm, Trainable
-from branchwise.trainables.contract import Kind
 from branchwise.trainables.runtime.settings import patched, section_of, setting
 
 

@@ -9,9 +9,10 @@ from pydantic import Field, model_validator
 
 from branchwise.analysis.declared.cells import DEFAULTS
 from branchwise.orchestration.designs.ablation import block_arm
-from branchwise.orchestration.designs.base import AnalysisGroup, BestConfigs, Cell, Design
+from branchwise.orchestration.designs.base import BestConfigs, Cell, Design
 from branchwise.orchestration.designs.method import Method
 from branchwise.orchestration.designs.tuning import FRESH_SEED, CellSearch, Tuning
+from branchwise.run_files.arm_kinds import AnalysisGroup
 from branchwise.trainables import Arm
 from branchwise.trainables.runtime.settings import TupleOf
 

@@ -7,10 +7,11 @@ from dataclasses import replace
 from typing import Literal
 
 from branchwise.orchestration.designs.ablation import Ablation, all_combinations, block_arm
-from branchwise.orchestration.designs.base import AnalysisGroup, BestConfigs
+from branchwise.orchestration.designs.base import BestConfigs
 from branchwise.orchestration.designs.method import Method
 from branchwise.orchestration.designs.tuning import FRESH_SEED, CellSearch, Tuning
 from branchwise.orchestration.errors import UserError
+from branchwise.run_files.arm_kinds import AnalysisGroup
 from branchwise.trainables import Arm
 from branchwise.trainables.runtime.settings import bare_key
 

@@ -135,7 +135,7 @@ def _sensitivity(plan: Plan) -> list[str]:
     tree = yaml.safe_load(plan.space.resolved())
     noise, repeats = power.earlier_noise(local, tree, tested.effect, len(grid.planned)) if local else (None, None)
     further = design.further_hypotheses(plan.space.method)
-    planned = power.plan(tested, design.max_blocks, noise, further, design.alpha)
+    planned = power.sensitivity(tested, design.max_blocks, noise, further, design.alpha)
     return power.describe(planned, repeats)
 
 
