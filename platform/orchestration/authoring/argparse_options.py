@@ -11,16 +11,17 @@ from branchwise.orchestration.authoring.options import (
     Option,
     Options,
     Unreadable,
+    boolean_option,
     called,
     constant,
     flag_option,
+    keywords_of,
     module_constants,
-    setting_name,
+    placeholder,
     switch,
     value_option,
 )
 
-PLACEHOLDERS = {"int": 1, "float": 0.1}  # values of required options, by type
 PREFERRED = ("train", "fit", "run")  # subcommands
 
 
@@ -37,31 +38,24 @@ def argparse_options(trees: list[ast.Module]) -> Options:
         options.notes.append(f"the subcommand {chosen}, of {', '.join(dict.fromkeys(parsers.values()))}")
     defaults = _set_defaults(trees, names)
     exclusive_used: set[str] = set()
+
+    def make(flag: str, given: Mapping[str, ast.expr], receiver: str) -> Option:
+        option = _option(flag, given, names, defaults)
+        if receiver in groups and not (option.value == "" and option.is_switch):
+            raise Unreadable("it excludes other options")
+        if receiver in groups and receiver in exclusive_used:
+            raise Unreadable("it excludes other options; one of them is a component")
+        exclusive_used.add(receiver)
+        return option
+
     for call in _calls(trees, "add_argument"):
-        flags = [constant(argument, names) for argument in call.args if not isinstance(argument, ast.Starred)]
-        flags = [flag for flag in flags if isinstance(flag, str)]
-        receiver = _receiver(call)
-        if not flags:
-            options.skipped[f"an option on line {call.lineno}"] = "its name is computed when the script runs"
+        flag, given, receiver = options.flag_of(call, names), keywords_of(call), _receiver(call)
+        if not flag:
             continue
-        flag = next((flag for flag in flags if flag.startswith("--")), flags[0])
-        given = {keyword.arg: keyword.value for keyword in call.keywords if keyword.arg}
         if parsers.get(receiver, chosen) != chosen:
             options.skipped[flag] = f"belongs to the subcommand {parsers[receiver]}"
-            continue
-        if called_name(given.get("action")) in ("help", "version"):
-            continue
-
-        def make(flag: str = flag, given: Mapping[str, ast.expr] = given, receiver: str = receiver) -> Option:
-            option = _option(flag, given, names, defaults)
-            if receiver in groups and not (option.value == "" and option.is_switch):
-                raise Unreadable("it excludes other options")
-            if receiver in groups and receiver in exclusive_used:
-                raise Unreadable("it excludes other options; one of them is a component")
-            exclusive_used.add(receiver)
-            return option
-
-        options.add(flag, make)
+        elif called_name(given.get("action")) not in ("help", "version"):
+            options.add(flag, make, given, receiver)
     return options
 
 
@@ -70,9 +64,9 @@ def _option(flag: str, given: Mapping[str, ast.expr], names: Mapping[str, Any], 
     kind = called_name(given.get("type"))
     destination = constant(given.get("dest"), names) or flag.lstrip("-").replace("-", "_")
     default = defaults.get(str(destination), constant(given.get("default"), names))
-    required = constant(given.get("required"), names) is True or (
-        not flag.startswith("-") and constant(given.get("nargs"), names) not in ("?", "*")
-    )
+    nargs, choices = constant(given.get("nargs"), names), constant(given.get("choices"), names)
+    is_positional = not flag.startswith("-")
+    required = constant(given.get("required"), names) is True or (is_positional and nargs not in ("?", "*"))
     if action == "BooleanOptionalAction":
         return switch(flag, default, on=flag, off=f"--no-{flag[2:]}")
     if action in ("store_true", "store_false", "store_const"):
@@ -83,16 +77,19 @@ def _option(flag: str, given: Mapping[str, ast.expr], names: Mapping[str, Any], 
         return flag_option(flag)
     if action != "store":
         raise Unreadable(f"its action is {action}")
-    choices = constant(given.get("choices"), names)
-    takes_list = constant(given.get("nargs"), names) in ("+", "*") or isinstance(
-        constant(given.get("nargs"), names), int
-    )
+    takes_list = nargs in ("+", "*") or isinstance(nargs, int)
     if default is None and required:
-        default = _placeholder(kind, choices)
-        default = [default] * _count(constant(given.get("nargs"), names)) if takes_list else default
+        default = placeholder(kind, choices)
+        if takes_list:
+            default = [default] * (nargs if isinstance(nargs, int) and nargs > 0 else 1)
         return value_option(flag, default, _arguments(flag, takes_list), choices=choices, required=True)
     if isinstance(default, bool):
-        return _boolean(flag, default, kind)
+        if is_positional:
+            raise Unreadable("a positional truth value")
+        if kind == "bool":  # bool("False") is True: only an empty text is false
+            note = "type=bool: every text is true, only an empty one is false"
+            return boolean_option(flag, default, on="True", off="", note=note)
+        return boolean_option(flag, default)  # str2bool and its like
     if takes_list and isinstance(default, list | tuple) and not default:
         raise Unreadable("its default is an empty list")
     if isinstance(default, list | tuple) and not takes_list:
@@ -100,29 +97,6 @@ def _option(flag: str, given: Mapping[str, ast.expr], names: Mapping[str, Any], 
     if takes_list and not isinstance(default, list | tuple) and default is not None and default is not UNKNOWN:
         default = [default]
     return value_option(flag, default, _arguments(flag, takes_list), choices=choices)
-
-
-def _boolean(flag: str, default: bool, kind: str) -> Option:
-    if kind == "bool":  # bool("False") is True: only an empty text is false
-        name, on, off = setting_name(flag), "True", ""
-        note = "type=bool: every text is true, only an empty one is false"
-    else:  # str2bool and its like
-        name, on, off, note = setting_name(flag), "true", "false", ""
-    value, other = (on, off) if default else (off, on)
-    word = f"{flag}={{{name}}}" if flag.startswith("-") else f"{{{name}}}"
-    if not flag.startswith("-"):
-        raise Unreadable("a positional truth value")
-    return Option(flag=flag, name=name, arguments=(word,), value=value, other=other, on=default, note=note)
-
-
-def _placeholder(kind: str, choices: Any) -> Any:
-    if isinstance(choices, list) and choices:
-        return choices[0]
-    return PLACEHOLDERS.get(kind, "FILL_IN")
-
-
-def _count(nargs: Any) -> int:
-    return nargs if isinstance(nargs, int) and nargs > 0 else 1
 
 
 def _arguments(flag: str, takes_list: bool) -> tuple[str, ...]:
@@ -174,8 +148,7 @@ def _exclusive_groups(trees: list[ast.Module]) -> set[str]:
 
 def _set_defaults(trees: list[ast.Module], names: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        keyword.arg: constant(keyword.value, names)
+        name: constant(value, names)
         for call in _calls(trees, "set_defaults")
-        for keyword in call.keywords
-        if keyword.arg
+        for name, value in keywords_of(call).items()
     }

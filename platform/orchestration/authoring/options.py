@@ -17,6 +17,7 @@ SEEDS = ("seed", "random_seed", "random_state", "manual_seed", "rng_seed", "glob
 MAX_INTEGER = 1 << 63
 MAX_TEXT = 400  # characters of a default
 UNKNOWN = object()  # a value that cannot be read
+PLACEHOLDERS = {"int": 1, "float": 0.1}  # values of required options, by type
 NEGATIONS = ("no_", "not_", "without_", "disable_", "skip_")
 
 
@@ -67,9 +68,18 @@ class Options:
     parser: str = ""  # argparse, click, ...
     notes: list[str] = field(default_factory=list)
 
-    def add(self, flag: str, make: Callable[[], Option]) -> None:
+    def flag_of(self, call: ast.Call, names: Mapping[str, Any]) -> str:
+        """The long flag that a call declares; empty where it is computed, which is noted."""
+        flags = [flag for argument in call.args if isinstance(flag := constant(argument, names), str)]
+        if not flags:
+            self.skipped[f"an option on line {call.lineno}"] = "its name is computed when the script runs"
+            return ""
+        return next((flag for flag in flags if flag.startswith("--")), flags[0])
+
+    def add(self, flag: str, make: Callable[..., Option], *arguments: Any) -> None:
+        """Add the option that `make` returns for the flag and these arguments, or note why there is none."""
         try:
-            option = make()
+            option = make(flag, *arguments)
         except Unreadable as reason:
             self.skipped[flag] = str(reason)
             self.unset += [reason.option] if isinstance(reason, NoDefaultError) else []
@@ -155,11 +165,21 @@ def checked(value: Any) -> Any:
     raise Unreadable(f"its default is a {type(value).__name__}")
 
 
+def placeholder(kind: str, choices: Any = ()) -> Any:
+    """The value of a required option of a type: its first choice, if any."""
+    return choices[0] if isinstance(choices, list | tuple) and choices else PLACEHOLDERS.get(kind, "FILL_IN")
+
+
 def value_option(
-    flag: str, value: Any, arguments: tuple[str, ...], *, choices: Any = (), required: bool = False, note: str = ""
+    flag: str, value: Any, arguments: tuple[str, ...], *, kind: str = "", choices: Any = (), required: bool = False
 ) -> Option:
-    """An option with a value. `arguments` hold {} for the placeholder. Raises Unreadable."""
+    """An option with a value, that of a type `kind` if it is required and has none.
+
+    `arguments` hold {} for the placeholder. Raises Unreadable.
+    """
     name = setting_name(flag)
+    if required and value is None:
+        value = placeholder(kind, choices)
     if names_seed(flag) and (value is None or value is UNKNOWN):
         value = 0
     value = checked(value)
@@ -168,25 +188,32 @@ def value_option(
     placed = tuple(argument.replace("{}", f"{{{name}}}") for argument in arguments)
     listed = choices if isinstance(choices, list | tuple) else ()
     allowed = tuple(choice for choice in listed if isinstance(choice, str | int | float))
-    option = Option(flag=flag, name=name, arguments=placed, value=value, choices=allowed, required=required, note=note)
+    option = Option(flag=flag, name=name, arguments=placed, value=value, choices=allowed, required=required)
     if value is None:
         raise NoDefaultError(option)
     return option
 
 
-def switch(flag: str, default: Any, *, on: str, off: str, note: str = "") -> Option:
+def switch(flag: str, default: Any, *, on: str, off: str) -> Option:
     """A switch, with the argument of the script as its setting. Raises Unreadable."""
     if not isinstance(default, bool):
         raise Unreadable("its default is computed when the script runs")
     name = setting_name(flag)
     value, other = (on, off) if default else (off, on)
-    return Option(flag=flag, name=name, arguments=(f"{{{name}}}",), value=value, other=other, on=default, note=note)
+    return Option(flag=flag, name=name, arguments=(f"{{{name}}}",), value=value, other=other, on=default)
 
 
-def flag_option(flag: str, note: str = "") -> Option:
+def boolean_option(flag: str, default: bool, on: Any = "true", off: Any = "false", note: str = "") -> Option:
+    """An option that takes a truth value, `on` or `off`: --ema=true."""
+    name, arguments = setting_name(flag), (f"{flag}={{{setting_name(flag)}}}",)
+    value, other = (on, off) if default else (off, on)
+    return Option(flag=flag, name=name, arguments=arguments, value=value, other=other, on=default, note=note)
+
+
+def flag_option(flag: str) -> Option:
     """An option without a value that is absent by default: --ema, or --no-aug."""
     name = setting_name(flag)
-    return Option(flag=flag, name=name, arguments=(f"{{{name}}}",), value="", other=flag, note=note)
+    return Option(flag=flag, name=name, arguments=(f"{{{name}}}",), value="", other=flag)
 
 
 _BINARY: Mapping[type, Callable[[Any, Any], Any]] = {
@@ -251,6 +278,11 @@ def module_constants(tree: ast.Module) -> dict[str, Any]:
                 names = [item.id for item in target.elts if isinstance(item, ast.Name)]
                 constants |= dict(zip(names, value, strict=False)) if len(names) == len(value) else {}
     return {name: value for name, value in constants.items() if value is not UNKNOWN}
+
+
+def keywords_of(call: ast.Call) -> dict[str, ast.expr]:
+    """The arguments that a call is given by name."""
+    return {keyword.arg: keyword.value for keyword in call.keywords if keyword.arg}
 
 
 def called(node: ast.AST) -> str:

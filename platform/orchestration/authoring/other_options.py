@@ -7,17 +7,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from branchwise.orchestration.authoring.argparse_options import PLACEHOLDERS, called_name
+from branchwise.orchestration.authoring.argparse_options import called_name
 from branchwise.orchestration.authoring.options import (
     UNKNOWN,
     Option,
     Options,
     Unreadable,
+    boolean_option,
     called,
     constant,
     flag_option,
+    keywords_of,
     module_constants,
-    setting_name,
     switch,
     value_option,
 )
@@ -31,24 +32,16 @@ TRAINING_ARGUMENTS = {
     "per_device_train_batch_size": 8,
     "weight_decay": 0.0,
     "max_grad_norm": 1.0,
+    "seed": 42,
 }
 
 
 def click_options(tree: ast.Module) -> Options:
     options, names = Options(parser="click"), module_constants(tree)
     for function in _functions(tree):
-        decorators = [node for node in function.decorator_list if isinstance(node, ast.Call)]
-        for call in decorators:
-            if called(call) not in ("option", "argument"):
-                continue
-            flags = [flag for argument in call.args if isinstance(flag := constant(argument, names), str)]
-            if not flags:
-                options.skipped[f"an option on line {call.lineno}"] = "its name is computed when the script runs"
-                continue
-            given = {keyword.arg: keyword.value for keyword in call.keywords if keyword.arg}
-            flag = next((flag for flag in flags if flag.startswith("--")), flags[0])
-            argument = called(call) == "argument"
-            options.add(flag, lambda flag=flag, given=given, argument=argument: _click(flag, given, names, argument))  # type: ignore[misc]
+        for call in (node for node in function.decorator_list if isinstance(node, ast.Call)):
+            if called(call) in ("option", "argument") and (flag := options.flag_of(call, names)):
+                options.add(flag, _click, keywords_of(call), names, called(call) == "argument")
     return options
 
 
@@ -59,9 +52,7 @@ def _click(flag: str, given: Mapping[str, ast.expr], names: Mapping[str, Any], a
         values = constant(given["type"].args[0], names) if given["type"].args else UNKNOWN  # type: ignore[attr-defined]
         choices = tuple(values) if isinstance(values, list) else ()
     if argument:
-        return value_option(
-            flag, _or_placeholder(default, kind, choices), ("{}",), choices=choices, required=default is None
-        )
+        return value_option(flag, default, ("{}",), kind=kind, choices=choices, required=default is None)
     if "/" in flag:
         on, off = (part.strip() for part in flag.split("/", 1))
         if not off:
@@ -77,18 +68,9 @@ def _click(flag: str, given: Mapping[str, ast.expr], names: Mapping[str, Any], a
     if constant(given.get("multiple"), names) is True or "nargs" in given:
         raise Unreadable("it takes several values")
     if isinstance(default, bool):
-        value, other = ("true", "false") if default else ("false", "true")
-        name = setting_name(flag)
-        return Option(flag=flag, name=name, arguments=(f"{flag}={{{name}}}",), value=value, other=other, on=default)
+        return boolean_option(flag, default)
     required = default is None and constant(given.get("required"), names) is True
-    value = _or_placeholder(default, kind, choices) if required else default
-    return value_option(flag, value, arguments, choices=choices, required=required)
-
-
-def _or_placeholder(default: Any, kind: str, choices: tuple[Any, ...] = ()) -> Any:
-    if default is not None:
-        return default
-    return choices[0] if choices else PLACEHOLDERS.get(kind, "FILL_IN")
+    return value_option(flag, default, arguments, kind=kind, choices=choices, required=required)
 
 
 def function_options(tree: ast.Module, parser: str) -> Options:
@@ -103,9 +85,10 @@ def function_options(tree: ast.Module, parser: str) -> Options:
     if chosen:
         options.arguments = (chosen,)
     for parameter, annotation, default in _parameters(commands[chosen]):
-        make = _typer if parser == "typer" else _fire
-        flag = f"--{parameter.replace('_', '-')}" if parser == "typer" else f"--{parameter}"
-        options.add(flag, lambda f=flag, a=annotation, d=default, m=make: m(f, a, d, names))  # type: ignore[misc]
+        if parser == "typer":
+            options.add(f"--{parameter.replace('_', '-')}", _typer, annotation, default, names)
+        else:
+            options.add(f"--{parameter}", _fire, default, names)
     return options
 
 
@@ -178,29 +161,21 @@ def _typer(flag: str, annotation: ast.expr | None, default: ast.expr | None, nam
     value = constant(default, names) if default is not None else None
     kind_name = called(kind) if kind is not None else ""
     if argument:
-        created = _or_placeholder(value, kind_name)
-        return value_option(flag, created, ("{}",), required=value is None)
+        return value_option(flag, value, ("{}",), kind=kind_name, required=value is None)
     if kind_name == "bool" or isinstance(value, bool):
         on, _, off = (custom or flag).partition("/")
         return switch(on, value, on=on, off=off or f"--no-{on[2:]}")
     flag = custom or flag
-    required = default is None
-    return value_option(
-        flag, _or_placeholder(value, kind_name) if required else value, (f"{flag}={{}}",), required=required
-    )
+    return value_option(flag, value, (f"{flag}={{}}",), kind=kind_name, required=default is None)
 
 
-def _fire(flag: str, annotation: ast.expr | None, default: ast.expr | None, names: Mapping[str, Any]) -> Option:
-    del annotation
+def _fire(flag: str, default: ast.expr | None, names: Mapping[str, Any]) -> Option:
     value = constant(default, names) if default is not None else None
     if isinstance(value, bool):
-        name = setting_name(flag)
-        arguments, other = str(value), str(not value)
-        return Option(flag=flag, name=name, arguments=(f"{flag}={{{name}}}",), value=arguments, other=other, on=value)
+        return boolean_option(flag, value, on="True", off="False")
     if isinstance(value, list):
         raise Unreadable("its default is a list")
-    required = default is None
-    return value_option(flag, "FILL_IN" if required else value, (f"{flag}={{}}",), required=required)
+    return value_option(flag, value, (f"{flag}={{}}",), required=default is None)
 
 
 def absl_options(trees: Sequence[ast.Module]) -> Options:
@@ -221,11 +196,11 @@ def absl_options(trees: Sequence[ast.Module]) -> Options:
         if kind == called(call) or kind == "alias":
             continue
         given = dict(zip(("name", "default", "enum_values"), call.args, strict=False))
-        given |= {keyword.arg: keyword.value for keyword in call.keywords if keyword.arg}
-        flag = constant(given.get("name"), names)
-        if isinstance(flag, str):
-            must = flag in required or constant(given.get("required"), names) is True
-            options.add(f"--{flag}", lambda f=flag, k=kind, g=given, m=must: _absl(f, k, g, names, m))  # type: ignore[misc]
+        given |= keywords_of(call)
+        name = constant(given.get("name"), names)
+        if isinstance(name, str):
+            must = name in required or constant(given.get("required"), names) is True
+            options.add(f"--{name}", _absl, kind, given, names, must)
     return options
 
 
@@ -234,7 +209,7 @@ def _absl(flag: str, kind: str, given: Mapping[str, ast.expr], names: Mapping[st
     if kind.startswith("multi_"):
         raise Unreadable("it takes several values")
     if kind in ("bool", "boolean"):
-        return switch(f"--{flag}", default, on=f"--{flag}", off=f"--no{flag}")
+        return switch(flag, default, on=flag, off=f"--no{flag[2:]}")
     if (
         kind in ("list", "spaceseplist")
         and isinstance(default, list)
@@ -242,11 +217,10 @@ def _absl(flag: str, kind: str, given: Mapping[str, ast.expr], names: Mapping[st
     ):
         default = ("," if kind == "list" else " ").join(default)
     choices = constant(given.get("enum_values"), names) if kind == "enum" else ()
-    required = required and default is None
-    value = (
-        _or_placeholder(default, "int" if kind == "integer" else kind, tuple(_listed(choices))) if required else default
+    kind = "int" if kind == "integer" else kind
+    return value_option(
+        flag, default, (f"{flag}={{}}",), kind=kind, choices=choices, required=required and default is None
     )
-    return value_option(f"--{flag}", value, (f"--{flag}={{}}",), choices=choices, required=required)
 
 
 def _listed(value: Any) -> list[Any]:
@@ -262,12 +236,11 @@ def dataclass_options(tree: ast.Module, parser: str) -> Options:
                 if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
                     field = statement.target.id
                     flag = f"--{field}" if parser != "tyro" else f"--{field.replace('_', '-')}"
-                    options.add(flag, lambda f=flag, s=statement: _field(f, s, names, parser))  # type: ignore[misc]
+                    options.add(flag, _field, statement, names, parser)
     used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     if parser != "tyro" and any(name.endswith("TrainingArguments") for name in used):
         for field, default in TRAINING_ARGUMENTS.items():
-            options.add(f"--{field}", lambda f=field, d=default: value_option(f"--{f}", d, (f"--{f}={{}}",)))  # type: ignore[misc]
-        options.add("--seed", lambda: value_option("--seed", 42, ("--seed={}",)))
+            options.add(f"--{field}", value_option, default, (f"--{field}={{}}",))
         options.fixed = ("--output_dir={folder}",)
         options.notes.append("of TrainingArguments the most common; add others to run and settings")
     return options
@@ -276,7 +249,7 @@ def dataclass_options(tree: ast.Module, parser: str) -> Options:
 def _field(flag: str, statement: ast.AnnAssign, names: Mapping[str, Any], parser: str) -> Option:
     default: Any = statement.value
     if isinstance(default, ast.Call) and called(default) in ("field", "HfArg"):
-        given = {keyword.arg: keyword.value for keyword in default.keywords}
+        given = keywords_of(default)
         if "default_factory" in given:
             raise Unreadable("its default is computed when the script runs")
         default = given.get("default")
@@ -284,21 +257,19 @@ def _field(flag: str, statement: ast.AnnAssign, names: Mapping[str, Any], parser
     if isinstance(value, bool):
         if parser == "tyro":
             return switch(flag, value, on=flag, off=f"--no-{flag[2:]}")
-        name = setting_name(flag)
-        arguments, other = ("true", "false") if value else ("false", "true")
-        return Option(flag=flag, name=name, arguments=(f"{flag}={{{name}}}",), value=arguments, other=other, on=value)
+        return boolean_option(flag, value)
     required = default is None
     kind = called_name(statement.annotation)
     if required and "None" in ast.unparse(statement.annotation):
         raise Unreadable("it has no default")
-    return value_option(flag, _or_placeholder(value, kind) if required else value, (f"{flag}={{}}",), required=required)
+    return value_option(flag, value, (f"{flag}={{}}",), kind=kind, required=required)
 
 
 def hydra_options(tree: ast.Module, folder: Path) -> Options:
     """The values of the config file that hydra.main names."""
     options = Options(parser="Hydra")
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and called(node) == "main"]
-    given = {keyword.arg: constant(keyword.value) for call in calls for keyword in call.keywords if keyword.arg}
+    given = {name: constant(value) for call in calls for name, value in keywords_of(call).items()}
     path, name = given.get("config_path") or ".", given.get("config_name")
     if not isinstance(name, str) or not isinstance(path, str):
         options.notes.append("hydra.main names no config file that could be read")
@@ -311,7 +282,7 @@ def hydra_options(tree: ast.Module, folder: Path) -> Options:
         return options
     for key, value in _leaves(config if isinstance(config, dict) else {}):
         if not key.startswith(("defaults", "hydra")):
-            options.add(key, lambda k=key, v=value: _hydra(k, v))  # type: ignore[misc]
+            options.add(key, _hydra, value)
     if isinstance(config, dict) and "defaults" in config:
         options.notes.append(f"{file.name} has a list of defaults; the files that it names were not read")
     return options
@@ -331,6 +302,5 @@ def _hydra(key: str, value: Any) -> Option:
     if isinstance(value, list):
         raise Unreadable("its value is a list")
     if isinstance(value, bool):
-        name = setting_name(key)
-        return Option(flag=key, name=name, arguments=(f"{key}={{{name}}}",), value=value, other=not value, on=value)
+        return boolean_option(key, value, on=True, off=False)
     return value_option(key, value, (f"{key}={{}}",))

@@ -198,7 +198,7 @@ def _metric_lines(draft: Draft) -> list[str]:
             "  # range: [0, 100] # of a rate in per cent; without it, rates lie between 0 and 1",
         ]
     output = "as a run printed it" if draft.confirmed else "as the source reads; check it, or run init with --try"
-    source = ", ".join(f"{key}: {_quoted(value)}" for key, value in metric.source.items())
+    source = ", ".join(f"{key}: {_scalar(value)}" for key, value in metric.source.items())
     check = "" if metric.is_certain else " # CHECK: a guess, since the name does not tell"
     direction = "maximize" if metric.maximize else "minimize"
     lines = [f"  metric: {{{source}}} # {output}", f"  direction: {direction}{check}"]
@@ -226,31 +226,23 @@ def _setting_lines(options: Sequence[Option]) -> list[str]:
 
 def components(options: Sequence[Option]) -> list[tuple[str, Option, Any]]:
     """Each component that is proposed: its name, its option and the value that switches it off."""
-    switches = [option for option in options if option.is_switch and not _tooling(option)]
-    chosen = [(_component_name(option), option, option.other) for option in switches]
+    chosen = [(option, option.other) for option in options if option.is_switch and not _tooling(option)]
     if not chosen:
         multiple = [option for option in options if len(option.choices) > 1 and not option.required]
         others = [(option, next(c for c in option.choices if c != option.value)) for option in multiple]
         chosen = [
-            (_component_name(option), option, other) for option, other in others if _same_kind(option.value, other)
+            (option, other) for option, other in others if isinstance(option.value, str) == isinstance(other, str)
         ]
     if not chosen:
         numbers = [option for option in options if _number(option.value) and not option.required]
         regular = [option for option in numbers if any(argument in option.name for argument in REGULARISERS)]
-        chosen = [(_component_name(option), option, 0 * option.value) for option in regular]
-        if not chosen:
-            chosen = [
-                (_component_name(option), option, option.value / 10)
-                for option in numbers
-                if isinstance(option.value, float)
-            ]
-        if not chosen:
-            chosen = [
-                (_component_name(option), option, option.value // 2) for option in numbers if abs(option.value) > 1
-            ]
-        chosen = chosen[:1]
+        without = [(option, 0 * option.value) for option in regular]
+        reduced = [(option, option.value / 10) for option in numbers if isinstance(option.value, float)]
+        halved = [(option, option.value // 2) for option in numbers if abs(option.value) > 1]
+        chosen = (without or reduced or halved)[:1]
     names: dict[str, tuple[str, Option, Any]] = {}
-    for name, option, other in chosen:
+    for option, other in chosen:
+        name = _component_name(option)
         names.setdefault(name, (name, option, other))
     return list(names.values())[:MAX_COMPONENTS]
 
@@ -291,17 +283,9 @@ def _number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value != 0
 
 
-def _same_kind(value: Any, other: Any) -> bool:
-    return isinstance(other, str) == isinstance(value, str)
-
-
 def _scalar(text: str) -> str:
     plain = re.fullmatch(r"[A-Za-z][A-Za-z0-9_./-]*", text)
     return text if plain and to_yaml([text]) == f"- {text}\n" else json.dumps(text, ensure_ascii=False)
-
-
-def _quoted(text: str) -> str:
-    return _scalar(text)
 
 
 def _value(value: Any) -> str:
