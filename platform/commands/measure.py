@@ -17,6 +17,7 @@ from branchwise.orchestration.execution.exit_status import classify_exit
 from branchwise.orchestration.execution.measures import remeasure, same_as_sweep
 from branchwise.orchestration.input.command_line import open_storage
 from branchwise.orchestration.input.parser import Parser
+from branchwise.orchestration.input.sweep_commands import add_options
 from branchwise.orchestration.monitoring.terminal import measuring_rows, print_measured, print_plan
 from branchwise.orchestration.planning.machine import machine, shortages
 from branchwise.orchestration.planning.measures import plan_measures
@@ -65,10 +66,7 @@ def parser(program: str) -> Parser:
     option("--set", metavar="KEY=VALUE", action="append", default=[], help="another value, e.g. evaluate.samples=2000")
     option("--grid", metavar="KEY=V,V,...", action="append", default=[],
            help="several values, e.g. evaluate.guidance=1,1.5,2; of several grids every combination")  # fmt: skip
-    option("--storage", metavar="DIR|URI", help="where runs and teachers are kept (default: ./results)")
-    option(
-        "--address", metavar="ADDR", help="a running Ray cluster: auto, HOST:PORT, ray://HOST:PORT (default: a new one)"
-    )
+    add_options(parser, "--storage", "--address")
     option("--dry-run", action="store_true", help="print what would be measured and for how long; write nothing")
     option("--trust", action="store_true", help="measure a run that this user did not start, by the code that it names")
     return parser

@@ -18,6 +18,7 @@ from branchwise.orchestration.execution.runner import job_runner
 from branchwise.orchestration.execution.shared_models import prepare_features, prepare_teachers
 from branchwise.orchestration.input.command_line import open_storage
 from branchwise.orchestration.input.parser import Parser
+from branchwise.orchestration.input.sweep_commands import add_options
 from branchwise.orchestration.monitoring.progress import Display
 from branchwise.orchestration.planning.machine import check_ulimits, gpus_missing, machine, missing_inputs
 from branchwise.orchestration.run_folder.teachers import find_teachers
@@ -69,11 +70,8 @@ def train(options: argparse.Namespace, has_started: threading.Event, console: Co
 
 def parser(program: str) -> Parser:
     parser = Parser(prog=program, description=__doc__)
-    option = parser.add_argument
-    option("--space", metavar="FILE", type=Path, required=True, help="the space that describes the teachers")
-    option("--storage", metavar="DIR|URI", help="where runs and teachers are kept (default: ./results)")
-    option(
-        "--address", metavar="ADDR", help="a running Ray cluster: auto, HOST:PORT, ray://HOST:PORT (default: a new one)"
+    parser.add_argument(
+        "--space", metavar="FILE", type=Path, required=True, help="the space that describes the teachers"
     )
-    option("--set", metavar="KEY=VALUE", action="append", default=[], help="override a value of the space; repeatable")
+    add_options(parser, "--storage", "--address", "--set")
     return parser

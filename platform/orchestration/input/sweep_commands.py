@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import inf, nan
 from pathlib import Path
 from typing import Any
@@ -30,19 +30,28 @@ class SweepCommand:
     argument_help: str = ""
     script: str = ""
 
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Settings of its argument for argparse."""
+        return {"metavar": self.argument.strip("[]"), "type": Path if self.argument == "FILE" else str}
 
-@dataclass(frozen=True, kw_only=True)
+
+@dataclass(frozen=True)
 class Option:
     """An option and the commands that take it; `settings` are those of argparse."""
 
     flag: str
     commands: tuple[str, ...]
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any]
 
     @property
     def name(self) -> str:
         """Key of its value in the namespace."""
         return str(self.settings.get("dest", self.flag.removeprefix("--").replace("-", "_")))
+
+
+def _option(flag: str, commands: tuple[str, ...], **settings: Any) -> Option:
+    return Option(flag, commands, settings)
 
 
 COMMANDS = {
@@ -101,129 +110,93 @@ def _names(text: str) -> list[str]:
 
 
 _REPEATABLE: Mapping[str, Any] = {"action": "append", "default": []}
-_FLAG: Mapping[str, Any] = {"action": "store_true"}
 
 OPTIONS = (
-    Option(
-        flag="--name",
-        commands=(*NEW, "extend"),
-        settings={"help": "name of the run (default: the space's name, numbered when it is taken)"},
+    _option("--name", (*NEW, "extend"), help="name of the run (default: the space's name, numbered when it is taken)"),
+    _option("--storage", ALL, metavar="DIR|URI", help="where runs and teachers are kept (default: ./results)"),
+    _option(
+        "--address",
+        RUNNING,
+        metavar="ADDR",
+        help="a running Ray cluster: auto, HOST:PORT, ray://HOST:PORT (default: a new one)",
     ),
-    Option(
-        flag="--storage",
-        commands=ALL,
-        settings={"metavar": "DIR|URI", "help": "where runs and teachers are kept (default: ./results)"},
+    _option("--set", NEW, metavar="KEY=VALUE", **_REPEATABLE, help="override a value of the space; repeatable"),
+    _option("--reuse", NEW, metavar="NAME", **_REPEATABLE, help="take equal finished arms of the run NAME; repeatable"),
+    _option(
+        "--survivors",
+        ("follow-up",),
+        metavar="A,B",
+        type=_names,
+        default=[],
+        help="these components, five at most (default: those whose main effect is significant)",
     ),
-    Option(
-        flag="--address",
-        commands=RUNNING,
-        settings={
-            "metavar": "ADDR",
-            "help": "a running Ray cluster: auto, HOST:PORT, ray://HOST:PORT (default: a new one)",
-        },
+    _option(
+        "--others",
+        ("follow-up",),
+        choices=("full", "off"),
+        default="full",
+        help="hold the components that are left out at full (the default) or off",
     ),
-    Option(
-        flag="--set",
-        commands=NEW,
-        settings={"metavar": "KEY=VALUE", **_REPEATABLE, "help": "override a value of the space; repeatable"},
+    _option("--blocks", ("extend",), metavar="N", type=int, help="blocks in all; verdicts become exploratory"),
+    _option(
+        "--confirm",
+        ("extend",),
+        action="store_true",
+        help="with --blocks: run the further seeds alone, claims sealed anew",
     ),
-    Option(
-        flag="--reuse",
-        commands=NEW,
-        settings={"metavar": "NAME", **_REPEATABLE, "help": "take equal finished arms of the run NAME; repeatable"},
+    _option(
+        "--add-component",
+        ("extend",),
+        metavar="YAML",
+        **_REPEATABLE,
+        help="'NAME: {off: {KEY: VALUE}}'; repeatable",
     ),
-    Option(
-        flag="--survivors",
-        commands=("follow-up",),
-        settings={
-            "metavar": "A,B",
-            "type": _names,
-            "default": [],
-            "help": "these components, five at most (default: those whose main effect is significant)",
-        },
+    _option("--add-baseline", ("extend",), metavar="NAME", **_REPEATABLE, help="a baseline; repeatable"),
+    _option(
+        "--add-cell",
+        ("extend",),
+        metavar="YAML",
+        **_REPEATABLE,
+        help="'{COMPONENT: LEVEL, ...}', a combination that it did not run, others at full; repeatable",
     ),
-    Option(
-        flag="--others",
-        commands=("follow-up",),
-        settings={
-            "choices": ("full", "off"),
-            "default": "full",
-            "help": "hold the components that are left out at full (the default) or off",
-        },
+    _option("--claim", ("extend",), metavar="TEXT", **_REPEATABLE, help="a claim on what is added; repeatable"),
+    _option(
+        "--max-hours",
+        PLANNING,
+        metavar="H",
+        type=hours,
+        help="end in order before the run takes longer; over limits.hours",
     ),
-    Option(
-        flag="--blocks",
-        commands=("extend",),
-        settings={"metavar": "N", "type": int, "help": "blocks in all; verdicts become exploratory"},
+    _option(
+        "--dry-run",
+        RUNNING,
+        action="store_true",
+        help="print what would run and for how long; import, run and write nothing",
     ),
-    Option(
-        flag="--confirm",
-        commands=("extend",),
-        settings={**_FLAG, "help": "with --blocks: run the further seeds alone, claims sealed anew"},
+    _option("--trust", ("resume", "extend"), action="store_true", help="run what a run of somebody else names"),
+    _option("--json", (*PLANNING, "status", "list"), action="store_true", help=JSON_HELP),
+    _option(
+        "--progress",
+        RUNNING,
+        choices=("text", "json"),
+        default="text",
+        help="json: a JSON line per event on stdout, all else on stderr (default: text)",
     ),
-    Option(
-        flag="--add-component",
-        commands=("extend",),
-        settings={"metavar": "YAML", **_REPEATABLE, "help": "'NAME: {off: {KEY: VALUE}}'; repeatable"},
-    ),
-    Option(
-        flag="--add-baseline",
-        commands=("extend",),
-        settings={"metavar": "NAME", **_REPEATABLE, "help": "a baseline; repeatable"},
-    ),
-    Option(
-        flag="--add-cell",
-        commands=("extend",),
-        settings={
-            "metavar": "YAML",
-            **_REPEATABLE,
-            "help": "'{COMPONENT: LEVEL, ...}', a combination that it did not run, others at full; repeatable",
-        },
-    ),
-    Option(
-        flag="--claim",
-        commands=("extend",),
-        settings={"metavar": "TEXT", **_REPEATABLE, "help": "a claim on what is added; repeatable"},
-    ),
-    Option(
-        flag="--max-hours",
-        commands=PLANNING,
-        settings={
-            "metavar": "H",
-            "type": hours,
-            "help": "end in order before the run takes longer; over limits.hours",
-        },
-    ),
-    Option(
-        flag="--dry-run",
-        commands=RUNNING,
-        settings={**_FLAG, "help": "print what would run and for how long; import, run and write nothing"},
-    ),
-    Option(
-        flag="--trust",
-        commands=("resume", "extend"),
-        settings={**_FLAG, "help": "run what a run of somebody else names"},
-    ),
-    Option(
-        flag="--json",
-        commands=(*PLANNING, "status", "list"),
-        settings={**_FLAG, "help": JSON_HELP},
-    ),
-    Option(
-        flag="--progress",
-        commands=RUNNING,
-        settings={
-            "choices": ("text", "json"),
-            "default": "text",
-            "help": "json: a JSON line per event on stdout, all else on stderr (default: text)",
-        },
-    ),
-    Option(
-        flag="--for",
-        commands=NEW,
-        settings={"dest": "target", "metavar": "NxGPU", "help": "plan for other machines: 8xH100, or 4x24GB of any"},
+    _option(
+        "--for",
+        NEW,
+        dest="target",
+        metavar="NxGPU",
+        help="plan for other machines: 8xH100, or 4x24GB of any",
     ),
 )
+
+
+def add_options(parser: Parser, *flags: str) -> None:
+    """Add these options to the parser of another command."""
+    for option in OPTIONS:
+        if option.flag in flags:
+            parser.add_argument(option.flag, **option.settings)
 
 
 def parser_of(name: str) -> Parser:
@@ -231,20 +204,12 @@ def parser_of(name: str) -> Parser:
     command = COMMANDS[name]
     parser = Parser(prog=f"branchwise {name}", description=f"{command.help[0].upper()}{command.help[1:]}.")
     if command.argument:
-        optional = command.argument.startswith("[")
-        parser.add_argument(
-            "subject",
-            metavar=command.argument.strip("[]"),
-            nargs="?" if optional else None,
-            type=Path if command.argument == "FILE" else str,
-            help=command.argument_help,
-        )
+        nargs = "?" if command.argument.startswith("[") else None
+        parser.add_argument("subject", nargs=nargs, help=command.argument_help, **command.settings)
     else:
         parser.set_defaults(subject=None)
     parser.set_defaults(command=name)
-    for option in OPTIONS:
-        if name in option.commands:
-            parser.add_argument(option.flag, **option.settings)
+    add_options(parser, *(option.flag for option in OPTIONS if name in option.commands))
     return parser
 
 
@@ -256,18 +221,14 @@ def script_parser() -> Parser:
     )
     which = parser.add_mutually_exclusive_group(required=True)
     for name, command in COMMANDS.items():
-        if command.argument:
-            metavar, kind = command.argument.strip("[]"), Path if command.argument == "FILE" else str
-            settings: dict[str, Any] = {"metavar": metavar, "type": kind}
-        else:
-            settings = {"action": "store_const", "const": ""}
         if command.script:
+            settings = command.settings if command.argument else {"action": "store_const", "const": ""}
             which.add_argument(command.script, dest=f"_{name}", help=command.help, **settings)
     for option in OPTIONS:
-        settings, scripts = dict(option.settings), _scripts(option)
-        if len(scripts) < len([command for command in COMMANDS.values() if command.script]):
-            settings["help"] = f"{settings['help']} (with {', '.join(scripts)})"
-        parser.add_argument(option.flag, **settings)
+        scripts = _scripts(option)
+        is_common = len(scripts) == len([command for command in COMMANDS.values() if command.script])
+        suffix = "" if is_common else f" (with {', '.join(scripts)})"
+        parser.add_argument(option.flag, **{**option.settings, "help": f"{option.settings['help']}{suffix}"})
     return parser
 
 
