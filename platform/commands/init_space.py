@@ -23,7 +23,7 @@ def main(arguments: list[str], program: str) -> int:
         if out.exists():
             raise UserError(f"{out} exists already; choose another --out")
         draft = read_script(options.script)
-        _give(draft, options.set)
+        _apply_overrides(draft, options.set)
         print(f"{options.script}: {summary(draft)}")
         if options.tries:
             draft = try_script(draft, options.script.absolute().parent, print)
@@ -42,7 +42,7 @@ def main(arguments: list[str], program: str) -> int:
     return 0
 
 
-def _give(draft: Draft, overrides: list[str]) -> None:
+def _apply_overrides(draft: Draft, overrides: list[str]) -> None:
     """Put the values given by --set instead of the script's defaults. Raises UserError."""
     for override in overrides:
         name, equals, text = override.partition("=")

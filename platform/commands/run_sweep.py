@@ -22,7 +22,7 @@ from branchwise.orchestration.input.command_line import open_storage
 from branchwise.orchestration.input.sweep_commands import program_name, read_options
 from branchwise.orchestration.monitoring.documents import list_document, plan_document, status_document
 from branchwise.orchestration.monitoring.events import Events
-from branchwise.orchestration.monitoring.status import latest_run, print_list, print_state, started_run, watch_state
+from branchwise.orchestration.monitoring.status import print_list, print_state, run_to_show, watch_state
 from branchwise.orchestration.monitoring.terminal import (
     plan_rows,
     print_failed,
@@ -49,7 +49,10 @@ def main(arguments: list[str] | None = None, name: str | None = None) -> int:
     console = make_console()  # before another file reuses the number of a stream that the caller closed
     with interrupts.coalesce_interrupts():
         try:
-            return execute(read_options(name, arguments), console)
+            options = read_options(name, arguments)
+            if options.command in ("status", "watch", "list"):
+                return show_state(options, console)
+            return run(options, console)
         except BaseException as error:
             exit_status = classify_exit(error, has_started=False)
             output = (
@@ -57,13 +60,6 @@ def main(arguments: list[str] | None = None, name: str | None = None) -> int:
             )
             print_error(program_name(name), output, exit_status.code, as_json=wants_json(arguments))
             return exit_status.code
-
-
-def execute(options: argparse.Namespace, console: Console) -> int:
-    """Carry out the options. Before a start, raises exceptions known to `classify_exit`."""
-    if options.command in ("status", "watch", "list"):
-        return show_state(options, console)
-    return run(options, console)
 
 
 def show_state(options: argparse.Namespace, console: Console) -> int:
@@ -85,9 +81,7 @@ def print_state_document(options: argparse.Namespace, storage: Storage) -> None:
     if options.command == "list":
         document: Document = list_document(storage)
     else:
-        document = status_document(
-            latest_run(storage) if options.subject is None else started_run(storage, options.subject)
-        )
+        document = status_document(run_to_show(storage, options.subject))
     print_document(document.model_dump())
 
 

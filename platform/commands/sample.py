@@ -16,7 +16,7 @@ from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.input.command_line import open_storage
 from branchwise.orchestration.input.parser import Parser
 from branchwise.orchestration.input.yaml_file import parse_yaml
-from branchwise.orchestration.run_folder.plan_file import run_named
+from branchwise.orchestration.run_folder.plan_file import started_run
 from branchwise.run_files.sealing import DamagedError
 from branchwise.trainables.dash.settings.evaluate import SAMPLERS
 from branchwise.trainables.dash.settings.guidance import Scale
@@ -53,9 +53,7 @@ def main(arguments: list[str], program: str) -> int:
 def model_of_arm(options: argparse.Namespace, scratch: Path) -> Path:
     """The folder of the run's arm. Raises UserError."""
     with open_storage(options.storage) as storage:
-        run = run_named(storage, options.run, "--run")
-        if not run.has_plan():
-            raise UserError(f"--run {options.run}: no such run in {storage.root}")
+        run = started_run(storage, options.run, "--run", hint="")
         if not run.has_record(options.arm):
             names = ", ".join(run.record_names())
             raise UserError(f"--arm {options.arm}: is no finished arm of {options.run}; there are: {names or 'none'}")

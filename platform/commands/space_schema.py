@@ -31,7 +31,7 @@ def main(arguments: list[str], program: str) -> int:
             space = load_space(options.what)
             schema = schema_of(space.trainable, space)
         else:
-            schema = _of_trainable(options.what)
+            schema = _trainable_schema(options.what)
     except UserError as error:
         print(f"{program}: {single_line(error)}", file=sys.stderr)
         return 2
@@ -39,7 +39,7 @@ def main(arguments: list[str], program: str) -> int:
     return 0
 
 
-def _of_trainable(name: str) -> dict[str, object]:
+def _trainable_schema(name: str) -> dict[str, object]:
     try:
         load_trainable(name, {}, str(Path.cwd()))
         return schema_of(name)

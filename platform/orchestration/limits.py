@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any
 
 from pydantic import Field, PositiveInt
@@ -33,12 +33,7 @@ class Spent:
     failures: int = 0
 
     def __add__(self, other: Spent) -> Spent:
-        return Spent(
-            hours=self.hours + other.hours,
-            gpu_hours=self.gpu_hours + other.gpu_hours,
-            cost=self.cost + other.cost,
-            failures=self.failures + other.failures,
-        )
+        return Spent(**{name: value + getattr(other, name) for name, value in asdict(self).items()})
 
     def text(self) -> str:
         """`0.5 h, 2.0 GPU hours, cost 7`."""

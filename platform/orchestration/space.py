@@ -52,7 +52,7 @@ class Resources(Strict):
     max_silence: PositiveInt = 3600  # seconds without a report of any cohort, after which the sweep ends
 
     @model_validator(mode="after")
-    def _a_gpu_for_each_worker(self) -> Resources:
+    def _check_gpus_per_trial(self) -> Resources:
         processes = max(1, self.workers)
         if 0 < self.gpus_per_trial != processes and not (processes == 1 and self.gpus_per_trial < 1):
             allowed = f"0 or {processes}" if processes > 1 else "0, 1 or a part of 1"
@@ -191,18 +191,9 @@ def parse_space(
         tree["published"] = published_numbers(file, tree["published"])
     outline = validated(file, Outline, {key: tree[key] for key in SPACE_KEYS if key in tree})
     spec = validated(file, spec_model, {key: value for key, value in tree.items() if key not in SPACE_KEYS})
-    space = Space(
-        name=outline.name,
-        method=Method(trainable=outline.trainable, module=module, spec=spec, file=file),
-        design=outline.design,
-        resources=outline.resources,
-        tracking=outline.tracking,
-        folder=folder,
-        published=outline.published,
-        reuse=outline.reuse,
-        limits=outline.limits,
-        imports=imports,
-    )
+    method = Method(trainable=outline.trainable, module=module, spec=spec, file=file)
+    shared = {key: value for key, value in outline if key != "trainable"}
+    space = Space(method=method, folder=folder, imports=imports, **shared)
     if space.resources.workers and not module.WORKERS:
         raise UserError(
             f"{file}: resources.workers: {space.resources.workers} is not allowed: {space.trainable} starts its own "

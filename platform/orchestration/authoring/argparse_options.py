@@ -31,7 +31,8 @@ def argparse_options(trees: list[ast.Module]) -> Options:
     names: dict[str, Any] = {}
     for tree in reversed(trees):
         names |= module_constants(tree)
-    parsers, groups = _subcommands(trees), _exclusive_groups(trees)
+    parsers = _subcommands(trees)
+    groups = {variable for variable, _ in _assigned(trees, "add_mutually_exclusive_group")}
     chosen = next((name for name in PREFERRED if name in parsers.values()), next(iter(parsers.values()), ""))
     if chosen:
         options.arguments = (chosen,)
@@ -140,10 +141,6 @@ def _subcommands(trees: list[ast.Module]) -> dict[str, str]:
         for variable, call in _assigned(trees, "add_parser")
         if call.args and isinstance(call.args[0], ast.Constant)
     }
-
-
-def _exclusive_groups(trees: list[ast.Module]) -> set[str]:
-    return {variable for variable, _ in _assigned(trees, "add_mutually_exclusive_group")}
 
 
 def _set_defaults(trees: list[ast.Module], names: Mapping[str, Any]) -> dict[str, Any]:

@@ -53,7 +53,7 @@ class Ablation(Design):
 
     @field_validator("components", mode="before")
     @classmethod
-    def _not_too_many(cls, components: Any) -> Any:
+    def _check_component_count(cls, components: Any) -> Any:
         (limit,) = [item.max_length for item in cls.model_fields["components"].metadata if hasattr(item, "max_length")]
         if isinstance(components, Mapping) and len(components) > limit:
             raise ValueError(
@@ -70,9 +70,6 @@ class Ablation(Design):
         """The level of each component in each cell: those of the design, then the further ones."""
         yield from self.combinations()
         yield from self.further_cells
-
-    def component_names(self) -> tuple[str, ...]:
-        return tuple(self.components)
 
     def factors(self) -> tuple[Factor, ...]:
         return tuple(component.factor(name) for name, component in self.components.items())

@@ -20,7 +20,7 @@ MAX_DATA_SETS = 50
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
 
 
-def _form(values: Any) -> str:
+def _across_tag(values: Any) -> str:
     return "names" if isinstance(values, Mapping) else "values"
 
 
@@ -29,7 +29,7 @@ Across = Annotated[
         str,
         Annotated[
             Annotated[TupleOf[str | int | float | bool], Tag("values")] | Annotated[dict[str, Patch], Tag("names")],
-            Discriminator(_form),
+            Discriminator(_across_tag),
         ],
     ],
     Field(

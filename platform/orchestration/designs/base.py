@@ -82,7 +82,7 @@ class Design(Strict, ABC):
 
     def component_names(self) -> tuple[str, ...]:
         """Parts of the method that are switched on and off."""
-        return ()
+        return tuple(factor.name for factor in self.factors())
 
     def factors(self) -> tuple[Factor, ...]:
         """The components with their levels."""

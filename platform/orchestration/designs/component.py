@@ -30,7 +30,7 @@ class Component(Strict):
     label: Annotated[str, StringConstraints(min_length=1, max_length=60)] | None = None
 
     @model_validator(mode="after")
-    def _one_form(self) -> Component:
+    def _check_form(self) -> Component:
         if (self.off is None) == (self.levels is None):
             raise ValueError("give either off or levels")
         if self.levels is None:

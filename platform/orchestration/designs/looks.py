@@ -26,7 +26,7 @@ class DeclaredLooks(Strict):
     spending: Spending = "obrien_fleming"  # quadratic spends more on the early looks
 
     @model_validator(mode="after")
-    def _one_way_to_say_it(self) -> DeclaredLooks:
+    def _check_looks(self) -> DeclaredLooks:
         if self.looks and (self.first or self.max):
             raise ValueError("give first and max, or looks, not both")
         if not self.looks and not (self.first and self.max):
@@ -50,8 +50,10 @@ class DeclaredLooks(Strict):
         return Looks(blocks=tuple(range(self.first, self.max + 1)), spending=self.spending)
 
 
-def _way(blocks: Any) -> str:
+def _blocks_tag(blocks: Any) -> str:
     return "looks" if isinstance(blocks, dict | DeclaredLooks) else "number"
 
 
-Blocks = Annotated[Annotated[PositiveInt, Tag("number")] | Annotated[DeclaredLooks, Tag("looks")], Discriminator(_way)]
+Blocks = Annotated[
+    Annotated[PositiveInt, Tag("number")] | Annotated[DeclaredLooks, Tag("looks")], Discriminator(_blocks_tag)
+]

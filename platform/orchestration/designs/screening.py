@@ -32,7 +32,7 @@ class Screening(Ablation):
 
     @field_validator("blocks", mode="before")
     @classmethod
-    def _a_number(cls, blocks: Any) -> Any:
+    def _refuse_looks(cls, blocks: Any) -> Any:
         if isinstance(blocks, Mapping):
             raise ValueError("looks are not allowed in a screening, whose follow-up confirms; it must be a number")
         return blocks

@@ -26,7 +26,7 @@ class Search(Tuning, Design):
     objectives: Annotated[TupleOf[str], Field(min_length=1, max_length=3)] = ("value",)
 
     @model_validator(mode="after")
-    def _objectives_that_go_together(self) -> Search:
+    def _check_objectives(self) -> Search:
         multiple = len(self.objectives) > 1
         if len(set(self.objectives)) < len(self.objectives):
             raise ValueError(f"objectives {list(self.objectives)} must differ")

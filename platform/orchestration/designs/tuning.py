@@ -54,14 +54,14 @@ class Hyperparameter(Strict):
 
     @model_validator(mode="before")
     @classmethod
-    def _known_distribution(cls, tree: Any) -> Any:
+    def _refuse_unsupported(cls, tree: Any) -> Any:
         if isinstance(tree, Mapping) and (other := set(tree) & OTHER_DISTRIBUTIONS.keys()):
             name = min(other)
             raise ValueError(f"{name} is not supported; use {OTHER_DISTRIBUTIONS[name]}")
         return tree
 
     @model_validator(mode="after")
-    def _one_distribution(self) -> Hyperparameter:
+    def _check_distribution(self) -> Hyperparameter:
         given = [self.uniform, self.log_uniform, self.integer, self.log_int, self.choice]
         if sum(distribution is not None for distribution in given) != 1:
             raise ValueError(f"give exactly one of {', '.join(DISTRIBUTIONS)}")
@@ -194,7 +194,7 @@ class Tuning(Strict):
 
     @model_validator(mode="before")
     @classmethod
-    def _race_unless_told_otherwise(cls, tree: Any) -> Any:
+    def _default_to_race(cls, tree: Any) -> Any:
         if not isinstance(tree, Mapping) or "scheduler" in tree or "rungs" in tree:
             return tree
         seeds, objectives = tree.get("seeds"), tree.get("objectives") or ()
@@ -202,7 +202,7 @@ class Tuning(Strict):
         return {**tree, "scheduler": "race"} if multiple and len(objectives) < 2 else tree
 
     @model_validator(mode="after")
-    def _scheduler_for_seeds(self) -> Tuning:
+    def _check_seeds(self) -> Tuning:
         if self.seeds_each > 1 and self.scheduler in RUNG_SCHEDULERS:
             raise ValueError(
                 f"scheduler {self.scheduler} is not allowed with seeds {self.seeds_each}: it compares single arms at a "
@@ -222,7 +222,7 @@ class Tuning(Strict):
         return self
 
     @model_validator(mode="after")
-    def _rungs_for_a_scheduler(self) -> Tuning:
+    def _check_rungs(self) -> Tuning:
         if (self.scheduler not in RUNG_SCHEDULERS) != (not self.rungs):
             raise ValueError(
                 "scheduler asha or median needs rungs, the steps after which to compare; none has no rungs"
@@ -232,7 +232,7 @@ class Tuning(Strict):
         return self
 
     @model_validator(mode="after")
-    def _few_enough_for_brute_force(self) -> Tuning:
+    def _check_brute_force(self) -> Tuning:
         if self.algorithm != "optuna_brute_force":
             return self
         sizes = [knob.size() for knob in self.knobs.values()]

@@ -116,7 +116,7 @@ def _local_cluster(address: str | None, log: Path, space: Space) -> Iterator[Clu
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     _private_token()
     if address:
-        _refuse_silence(address, source)
+        _check_listening(address, source)
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a", encoding="utf-8") as stream, redirect_stdout(stream), redirect_stderr(stream):
         import ray  # noqa: F401  # its chatter while it is imported goes to the log, too
@@ -288,7 +288,7 @@ def local_node() -> str | None:
     return None if outside else ray.get_runtime_context().get_node_id()
 
 
-def _refuse_silence(address: str, source: str) -> None:
+def _check_listening(address: str, source: str) -> None:
     """Raises UserError when nothing listens at HOST:PORT, where Ray would retry for long and then abort."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if address in ("auto", "local") or not host or not port.isdigit():

@@ -34,13 +34,3 @@ def classify_exit(error: BaseException, has_started: bool) -> ExitStatus:
         raise error
     refused = isinstance(error, FeaturesRefusedError)
     return ExitStatus(code=3 if has_started else 2, message=single_line(error), resumable=not refused)
-
-
-def state_after(error: BaseException) -> str:
-    """The manifest entries of a sweep that had started when it met this error."""
-    return "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-
-
-def finished(all_done: bool) -> ExitStatus:
-    """How a sweep ends that ran to its end."""
-    return ExitStatus(code=0 if all_done else 3)

@@ -12,7 +12,7 @@ from rich.console import Console
 from branchwise.orchestration import interrupts
 from branchwise.orchestration.errors import SweepAbortedError, TakenOverError, UserError
 from branchwise.orchestration.execution.budget import meter_of, spent_by
-from branchwise.orchestration.execution.exit_status import ExitStatus, classify_exit, finished, state_after
+from branchwise.orchestration.execution.exit_status import ExitStatus, classify_exit
 from branchwise.orchestration.execution.first_arms import FirstArms
 from branchwise.orchestration.execution.looks import facts, print_interim, results_at
 from branchwise.orchestration.execution.runner import cluster_for, job_runner
@@ -27,11 +27,11 @@ from branchwise.orchestration.monitoring.interim import interim_reports
 from branchwise.orchestration.monitoring.progress import Display
 from branchwise.orchestration.monitoring.trackers import trackers
 from branchwise.orchestration.planning.machine import Cluster
-from branchwise.orchestration.planning.plan import Plan, fit_to_cluster, renamed, second_stage, shortened
+from branchwise.orchestration.planning.plan import Plan, fit_to_cluster, second_stage, shortened
 from branchwise.orchestration.planning.plan_text import packing_text
 from branchwise.orchestration.run_folder.lock import Lease, RunLockedError, hold
 from branchwise.orchestration.run_folder.manifest import write_manifest
-from branchwise.orchestration.run_folder.plan_file import write_plan
+from branchwise.orchestration.run_folder.plan_file import new_run, write_plan
 from branchwise.orchestration.run_folder.reuse import copy_records
 from branchwise.orchestration.run_folder.reuse import counts as reused_counts
 from branchwise.orchestration.run_folder.tables import clear_failed_records, collect, complete, report
@@ -87,10 +87,9 @@ def run_sweep(plan: Plan, address: str | None, console: Console, events: Events 
                 raise
             with interrupts.deferred():
                 return _finalize_failed(run_session, error)
-        done = finished(complete(counts, run_session.plan.total))
-        return SweepResult(
-            plan=run_session.plan, exit_status=done, counts=counts, summary=summary, limit=run_session.limit
-        )
+        plan, done = run_session.plan, complete(counts, run_session.plan.total)
+        exit_status = ExitStatus(code=0 if done else 3)
+        return SweepResult(plan=plan, exit_status=exit_status, counts=counts, summary=summary, limit=run_session.limit)
 
 
 @contextlib.contextmanager
@@ -113,7 +112,7 @@ def acquire_run(plan: Plan) -> Iterator[RunSession]:
             if plan.named:
                 raise refusal
             taken.append(plan.run.name)
-            plan = renamed(plan, taken)
+            plan = replace(plan, run=new_run(plan.storage, plan.space, None, taken))
         run_session = RunSession(plan, lease)
         try:
             yield run_session
@@ -157,7 +156,7 @@ def _finalize_failed(run_session: RunSession, error: BaseException) -> SweepResu
     try:
         plan.run.restore(run_session.originals)
         plan.run.delete_unfinished()  # partial files of workers that stopped with the cluster
-        counts = collect_session(run_session, state_after(error))
+        counts = collect_session(run_session, "interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
     except OSError as failure:
         error = error if isinstance(error, (KeyboardInterrupt, SweepAbortedError)) else failure
     return SweepResult(plan=plan, exit_status=classify_exit(error, has_started=True), counts=counts)

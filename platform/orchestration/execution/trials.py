@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from branchwise.orchestration.input.messages import first_names
 from branchwise.orchestration.limits import Meter
 from branchwise.orchestration.planning.machine import threads_of_worker
 from branchwise.orchestration.space import Resources, Space
@@ -148,8 +149,7 @@ def _run(
 
 def _actor_name(cohort: Mapping[str, Any], job: Job) -> str:
     """What the dashboard calls the actor of a cohort. An actor that goes on with other cohorts keeps its first name."""
-    names = [arm["arm"] for arm in cohort["arms"]]
-    arms = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+    arms = first_names([arm["arm"] for arm in cohort["arms"]], limit=6)
     return f"{job.run} {'' if job.workers else 'from '}{cohort['name']}: {arms}"
 
 

@@ -20,6 +20,12 @@ def brief(value: object, quoted: bool = True) -> str:
     return shortened(printable(repr(value) if quoted else str(value)), MAX_VALUE)
 
 
+def first_names(names: Sequence[str], limit: int = 4) -> str:
+    """The first of the names, and how many more there are."""
+    more = len(names) - limit
+    return ", ".join(names[:limit]) + (f" and {more} more" if more > 0 else "")
+
+
 def validated(file: str, model: type[BaseModel], tree: dict[str, Any]) -> Any:
     """`tree` as a `model`. Raises UserError."""
     try:

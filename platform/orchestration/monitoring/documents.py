@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from branchwise.documents import (
-    BestArm,
     Detail,
     ListDocument,
     ListedRun,
@@ -56,7 +55,6 @@ def status_document(run: RunFolder) -> StatusDocument:
     view, manifest, state = overview(run), run.read_manifest(), RunState(run)
     state.refresh()
     remaining = remaining_seconds(state, view.total) if view.holder else None
-    best = best_arm(run, state)
     return StatusDocument(
         run=view.name,
         folder=run.root,
@@ -70,7 +68,7 @@ def status_document(run: RunFolder) -> StatusDocument:
         arms_by_status=dict(sorted(Counter(str(record["status"]) for record in state.records.values()).items())),
         seconds_left=remaining,
         running=[_running(cohort, report, state) for cohort, report in state.running.items()] if view.holder else [],
-        best=BestArm(**vars(best)) if best else None,
+        best=best_arm(run, state),
         report=run.report_path() if run.has_report() else None,
         limit=manifest.get("limit") or None,
     )
@@ -78,16 +76,11 @@ def status_document(run: RunFolder) -> StatusDocument:
 
 def list_document(storage: Storage) -> ListDocument:
     """Return the document of `list --json`."""
-    view = [overview(folder) for folder in runs(storage)]
     listed = [
         ListedRun(
-            run=view_entry.name,
-            state=view_entry.state,
-            arms=view_entry.total,
-            arms_finished=view_entry.done,
-            started=view_entry.started or None,
+            run=view.name, state=view.state, arms=view.total, arms_finished=view.done, started=view.started or None
         )
-        for view_entry in view
+        for view in map(overview, runs(storage))
     ]
     return ListDocument(storage=storage.root, runs=listed)
 

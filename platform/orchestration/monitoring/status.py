@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,12 +16,14 @@ import rich.table
 from rich.console import Console
 from rich.live import Live
 
+from branchwise.documents import BestArm
 from branchwise.orchestration.errors import UserError
+from branchwise.orchestration.input.messages import first_names
 from branchwise.orchestration.limits import spent_of
 from branchwise.orchestration.monitoring.progress import duration, read_progress
 from branchwise.orchestration.monitoring.run_state import RunState, share
 from branchwise.orchestration.run_folder.lock import active_lease_owner
-from branchwise.orchestration.run_folder.plan_file import run_named
+from branchwise.orchestration.run_folder.plan_file import LIST_HINT, started_run
 from branchwise.run_files.sealing import DamagedError
 from branchwise.trainables.runtime.job import TEACHER
 from branchwise.trainables.runtime.run_folder import RunFolder, runs
@@ -45,14 +47,13 @@ class Overview:
 
 def print_state(storage: Storage, name: str | None, console: Console) -> None:
     """Print the state of the run called `name`, or of the last started. Raises UserError if none exists."""
-    run = latest_run(storage) if name is None else started_run(storage, name)
-    console.print(_grid(storage, RunState(run)), highlight=False)
+    console.print(_grid(storage, RunState(run_to_show(storage, name))), highlight=False)
 
 
 def watch_state(storage: Storage, name: str, console: Console) -> bool:
     """Shows the state of a run until no process runs it; return whether it has finished. Raises UserError when there is
     no such run, KeyboardInterrupt at Ctrl-C, which does not affect the run."""
-    state = RunState(started_run(storage, name))
+    state = RunState(run_to_show(storage, name))
     with Live(_grid(storage, state), console=console, auto_refresh=False) as live:
         while overview(state.run).holder:
             time.sleep(WATCH_SECONDS)
@@ -62,20 +63,17 @@ def watch_state(storage: Storage, name: str, console: Console) -> bool:
     return overview(state.run).state == "finished"
 
 
+def run_to_show(storage: Storage, name: str | None) -> RunFolder:
+    """Return the run called `name`, or the last started. Raises UserError if none exists."""
+    return latest_run(storage) if name is None else started_run(storage, name, "run", LIST_HINT)
+
+
 def latest_run(storage: Storage) -> RunFolder:
     """Return the run of the storage that was started last. Raises UserError if none exists."""
     started = [(overview(run).started, run.name, run) for run in runs(storage)]
     if not started:
         raise UserError(f"{storage.root}: no runs")
     return max(started, key=lambda item: item[:2])[2]
-
-
-def started_run(storage: Storage, name: str) -> RunFolder:
-    """Return the run called `name`. Raises UserError if none exists."""
-    run = run_named(storage, name, "run")
-    if not run.has_plan():
-        raise UserError(f"run {name}: no such run in {storage.root}; `branchwise list` names those there are")
-    return run
 
 
 def _grid(storage: Storage, state: RunState) -> rich.table.Table:
@@ -144,7 +142,10 @@ def describe(storage: Storage, run: RunFolder, state: RunState | None = None) ->
     if manifest.get("limit"):
         yield "limit", str(manifest["limit"])
     if looks := manifest.get("looks"):
-        yield "looks", "; ".join(f"after {at['blocks']} blocks decided {_names(at['decided'])}" for at in looks)
+        yield (
+            "looks",
+            "; ".join(f"after {at['blocks']} blocks decided {first_names(at['decided']) or 'nothing'}" for at in looks),
+        )
     if "stopped_after" in manifest:
         why = {"decided": "everything was decided", "futile": "nothing open had a chance", "max": "the last look"}
         because = why[manifest.get("stopped_because", "max")]
@@ -160,20 +161,11 @@ def describe(storage: Storage, run: RunFolder, state: RunState | None = None) ->
         yield "best so far", f"{best.value:.4g} {best.metric}{over}, {best.arm}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Best:
-    """The best arm so far, or the first arm of a search's best configuration, with a mean as value."""
-
-    arm: str
-    metric: str
-    value: float
-    seeds: int
-
-
-def best_arm(run: RunFolder, state: RunState) -> Best | None:
+def best_arm(run: RunFolder, state: RunState) -> BestArm | None:
     """Return the best arm so far, in the metric's direction; None without a value, and on multiple data sets.
 
-    Of configurations on multiple seeds, those with values on the largest number of seeds count.
+    Of a search's configurations on multiple seeds, those with values on the largest number of seeds count: the best is
+    named by its first arm, with the mean as value.
     """
     if any(record.get("across") for record in state.records.values()):
         return None  # values of different data sets are not compared
@@ -192,7 +184,7 @@ def best_arm(run: RunFolder, state: RunState) -> Best | None:
         ((fmean(v for v, _ in cell_runs), cell_runs[0][1]) for cell_runs in runs),
         key=lambda cell_runs: (sign * cell_runs[0], cell_runs[1]),
     )
-    return Best(arm=arm, metric=str(state.records[arm]["values"]["metric"]), value=value, seeds=seeds)
+    return BestArm(arm=arm, metric=str(state.records[arm]["values"]["metric"]), value=value, seeds=seeds)
 
 
 def _higher_is_better(run: RunFolder) -> bool:
@@ -202,11 +194,6 @@ def _higher_is_better(run: RunFolder) -> bool:
     except (DamagedError, FileNotFoundError):
         return False
     return any(column["name"] == "value" and column["better"] == "higher" for column in columns)
-
-
-def _names(names: Sequence[str], limit: int = 4) -> str:
-    more = len(names) - limit
-    return (", ".join(names[:limit]) or "nothing") + (f" and {more} more" if more > 0 else "")
 
 
 def _running(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ import yaml
 from rich.console import Console
 from rich.text import Text
 
+from branchwise.orchestration.input.messages import first_names
 from branchwise.orchestration.limits import spent_of
 from branchwise.orchestration.monitoring.progress import duration
 from branchwise.orchestration.monitoring.run_state import RunState
@@ -100,20 +101,16 @@ def _basis(plan: Plan) -> str:
 
 def _teacher(plan: Plan, teacher: Teacher) -> str:
     """Return the remaining work and, with multiple teachers, the blocks or cells of this teacher."""
-    duration_text = f", about {duration(plan.seconds_of(teacher))}" if plan.device else ""
+    duration_text = f", about {duration(plan.teacher_estimate(teacher).total)}" if plan.device else ""
     if teacher.evaluation is not None:
         message = "reused"
     elif teacher.trained:
         message = f"reused; to be evaluated with these settings{duration_text}"
     else:
         message = f"to be trained{duration_text}"
-    cells_text = f"blocks {_some(tuple(map(str, teacher.blocks)))}" if teacher.blocks else _some(teacher.cells)
+    blocks = first_names([str(block) for block in teacher.blocks])
+    cells_text = f"blocks {blocks}" if teacher.blocks else first_names(teacher.cells)
     return message if len(plan.teachers) == 1 else f"{message}; of {cells_text}"
-
-
-def _some(cells: Sequence[str], limit: int = 4) -> str:
-    more = len(cells) - limit
-    return ", ".join(cells[:limit]) + (f" and {more} more" if more > 0 else "")
 
 
 def _sensitivity(plan: Plan) -> list[str]:

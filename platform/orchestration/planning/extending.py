@@ -13,7 +13,7 @@ from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.input.yaml_file import read_tree, to_yaml
 from branchwise.orchestration.planning.fresh_seeds import confirmations_of, first_fresh_seed
 from branchwise.orchestration.planning.plan import Plan, plan_new
-from branchwise.orchestration.run_folder.plan_file import read_plan, run_named
+from branchwise.orchestration.run_folder.plan_file import LIST_HINT, read_plan, started_run
 from branchwise.orchestration.run_folder.tables import verdicts_of
 from branchwise.orchestration.space import Space, parse_space
 from branchwise.trainables.runtime.storage import Storage
@@ -78,9 +78,7 @@ def plan_extended(
         UserError: The run does not exist, it is not finished, or what is added does not fit it.
     """
     option = extension.option
-    run = run_named(storage, extension.name, "run")
-    if not run.has_plan():
-        raise UserError(f"{option}: no such run in {storage.root}; `branchwise list` names those there are")
+    run = started_run(storage, extension.name, "run", LIST_HINT)
     manifest = run.read_manifest()
     if "source" in manifest:
         raise UserError(f"{option}: another program made its arms; only a run of this program can be extended")

@@ -12,7 +12,7 @@ from branchwise.analysis.declared.fractions import MIN_BLOCKS
 from branchwise.orchestration.designs.screening import Screening
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.input.yaml_file import to_yaml
-from branchwise.orchestration.run_folder.plan_file import read_plan, run_named
+from branchwise.orchestration.run_folder.plan_file import read_plan, started_run
 from branchwise.orchestration.space import Space, parse_space
 from branchwise.trainables.runtime.processes import scratch_folder
 from branchwise.trainables.runtime.run_folder import RunFolder
@@ -41,9 +41,7 @@ def follow_up_space(
     Raises:
         UserError: when the screening does not exist, is not finished, or has no survivors.
     """
-    run = run_named(storage, name, "run")
-    if not run.has_plan():
-        raise UserError(f"run {name}: no such run in {storage.root}; `branchwise list` shows its runs")
+    run = started_run(storage, name, "run", hint="`branchwise list` shows its runs")
     screening, _ = read_plan("run", run, trust=False, dry_run=False)
     design = screening.design
     if not isinstance(design, Screening):

@@ -134,7 +134,7 @@ def plan_measures(
         slots=1,
         teachers=_teachers_of(arms, space, storage, name),
     )
-    _refuse_unlike(plan)
+    _check_measured_alike(plan)
     return fit_to_cluster(plan, machine())
 
 
@@ -142,7 +142,7 @@ def fit_to_cluster(plan: MeasurePlan, on: Cluster) -> MeasurePlan:
     """The plan for this cluster."""
     plan = replace(plan, slots=slots(plan.space, on))
     plan = replace(plan, cohorts=tuple(_cohorts(plan)))
-    _refuse_damaged(plan)
+    _check_models(plan)
     return plan
 
 
@@ -247,7 +247,7 @@ def _nets(space: Space, storage: Storage, measures: Sequence[Measure]) -> tuple[
     return tuple(spec for key, spec in requested.items() if not nets.trained(key))
 
 
-def _refuse_unlike(plan: MeasurePlan) -> None:
+def _check_measured_alike(plan: MeasurePlan) -> None:
     """Raises UserError for an arm with its own evaluation settings: no measure would be the same for all."""
     module = plan.space.module
     local_key = module.evaluation_key(plan.space.spec)
@@ -281,7 +281,7 @@ def _groups(measures: Sequence[Measure], count: int) -> Iterator[Sequence[Measur
         yield measures[start : start + size]
 
 
-def _refuse_damaged(plan: MeasurePlan) -> None:
+def _check_models(plan: MeasurePlan) -> None:
     """Raises UserError when a model to be measured is not what its training stored; at a URI the workers check."""
     local = plan.run.files.local
     for name in dict.fromkeys(arm.name for cohort in plan.cohorts for arm in cohort.arms if arm.name != TEACHER):

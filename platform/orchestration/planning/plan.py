@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -90,11 +90,7 @@ class Plan(JobPlan):
     @property
     def teacher_seconds(self) -> float:
         """Expected seconds of training and evaluating the teachers, in turn, of what is not done yet."""
-        return sum(self.seconds_of(teacher) for teacher in self.teachers)
-
-    def seconds_of(self, teacher: Teacher) -> float:
-        """Expected seconds of training and evaluating this one of its teachers, of what is not done yet."""
-        return self.teacher_estimate(teacher).total
+        return sum(self.teacher_estimate(teacher).total for teacher in self.teachers)
 
     def teacher_estimate(self, teacher: Teacher, workers: int | None = None) -> CostEstimate:
         """The cost of the unfinished part of a teacher, with so many workers instead of the planned ones."""
@@ -198,11 +194,6 @@ def plan_new(
     return fit_to_cluster(plan, target.cluster if target else machine())
 
 
-def renamed(plan: Plan, taken: Collection[str]) -> Plan:
-    """The plan with the next name that is free; `taken` are those that another process has been quicker to take."""
-    return replace(plan, run=new_run(plan.storage, plan.space, None, taken))
-
-
 def plan_resumed(storage: Storage, name: str, trust: bool = False, dry_run: bool = False) -> Plan:
     """The plan of what a run still lacks: arms without a result, and failed ones once more. Raises UserError, also for
     a run that this user neither started nor trusts."""
@@ -239,7 +230,7 @@ def plan_resumed(storage: Storage, name: str, trust: bool = False, dry_run: bool
         device=device,
     )
     if space.design.searches():
-        plan = _of_searches(plan, result)
+        plan = _with_searches(plan, result)
     stopped_after = run.read_manifest().get("stopped_after")
     if stopped_after is None:
         return plan
@@ -247,7 +238,7 @@ def plan_resumed(storage: Storage, name: str, trust: bool = False, dry_run: bool
     return replace(plan, is_complete=not plan.cohorts)
 
 
-def _of_searches(plan: Plan, result: Mapping[str, Record | None]) -> Plan:
+def _with_searches(plan: Plan, result: Mapping[str, Record | None]) -> Plan:
     """The plan of a resumed run that searches: the rest of it, and how many arms it has once they are over."""
     plan = replace(plan, is_complete=False)
     if not plan.run.searching():
@@ -301,10 +292,10 @@ def blocking_issues(plan: Plan) -> str:
     """Everything that this machine, or the plan's target, is missing to execute the plan; empty if nothing is."""
     short = [] if plan.slots else shortages(plan.space, plan.target.cluster if plan.target else machine())
     issues = [] if plan.target else [missing_inputs(plan.space), check_ulimits()]
-    return "; ".join(filter(None, [*short, _too_large(plan), *issues]))
+    return "; ".join(filter(None, [*short, _memory_shortage(plan), *issues]))
 
 
-def _too_large(plan: Plan) -> str:
+def _memory_shortage(plan: Plan) -> str:
     """The message when the memory of the GPU does not hold even one arm; empty when it does."""
     for arm in plan.arms:
         if not fits(plan.space, [arm.spec], plan.device) and plan.device is not None:

@@ -29,14 +29,14 @@ def describe(plan: Plan) -> Iterator[tuple[str, str]]:
     if plan.resumed and waiting < len(plan.arms):
         yield "resumed", f"{len(plan.arms) - waiting} have a result already, {waiting} to run"
     if limits := plan.space.limits.model_dump(exclude_none=True):
-        yield "limits", f"{', '.join(f'{key} {value:g}' for key, value in limits.items())}{_suffice(plan)}"
+        yield "limits", f"{', '.join(f'{key} {value:g}' for key, value in limits.items())}{_limits_outlook(plan)}"
     if plan.reused:
         taken = ", ".join(f"{number} of {source}" for source, number in counts(plan.reused).items())
         yield "reused", f"{len(plan.reused)} finished arms ({taken}); {len(plan.arms) - len(plan.reused)} to run"
     yield "cohorts", packing_text(plan)
 
 
-def _suffice(plan: Plan) -> str:
+def _limits_outlook(plan: Plan) -> str:
     """Whether the limits are enough for what is expected, with what a resumed run has taken already."""
     allowed = plan.space.limits.model_dump(exclude_none=True)
     if set(allowed) == {"failures"}:

@@ -75,7 +75,8 @@ def hold(folder: Storage) -> Iterator[Lease]:
         renewer.join(LEASE_SECONDS)  # an unresponsive storage is abandoned
         if not renewer.is_alive() and not lease.holder:
             with suppress(OSError):  # of an unavailable storage; the lease expires anyway
-                if _is(folder, claimant):
+                other = _holder(folder)
+                if other and other["token"] == claimant["token"]:
                     folder.delete(LOCK)
 
 
@@ -155,11 +156,6 @@ def _refresh_lease(folder: Storage, claimant: Mapping[str, Any], lease: Lease, s
             lease.failure = error
         else:
             lease.renewals, lease.failure = lease.renewals + 1, None
-
-
-def _is(folder: Storage, holder: Mapping[str, Any]) -> bool:
-    other = _holder(folder)
-    return other is not None and other["token"] == holder["token"]
 
 
 def _holder(folder: Storage) -> Any:

@@ -42,6 +42,9 @@ def new_run(storage: Storage, space: Space, name: str | None, taken: Collection[
         number += 1
 
 
+LIST_HINT = "`branchwise list` names those there are"
+
+
 def run_named(storage: Storage, name: str, option: str) -> RunFolder:
     """The folder of the run called `name`, which cannot be outside the storage. Raises UserError naming `option`."""
     if not re.fullmatch(NAME_PATTERN, name):
@@ -51,12 +54,16 @@ def run_named(storage: Storage, name: str, option: str) -> RunFolder:
     return RunFolder(storage, name)
 
 
-def started_run(storage: Storage, name: str, option: str) -> RunFolder:
-    """The folder of the run called `name`, which has a plan. Raises UserError naming `option`."""
+def started_run(storage: Storage, name: str, option: str, hint: str | None = None) -> RunFolder:
+    """The folder of the run called `name`, which has a plan.
+
+    Raises UserError naming `option`, with a `hint` at the runs that there are, or their names.
+    """
     run = run_named(storage, name, option)
     if not run.has_plan():
-        others = ", ".join(other.name for other in runs(storage))
-        raise UserError(f"{option} {name}: no such run in {storage.root}; there are: {others or 'none'}")
+        if hint is None:
+            hint = f"there are: {', '.join(other.name for other in runs(storage)) or 'none'}"
+        raise UserError(f"{option} {name}: no such run in {storage.root}{f'; {hint}' if hint else ''}")
     return run
 
 

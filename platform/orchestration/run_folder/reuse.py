@@ -11,7 +11,7 @@ from typing import Any
 
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.run_folder.code import code_sha256
-from branchwise.orchestration.run_folder.plan_file import read_space_like, run_named
+from branchwise.orchestration.run_folder.plan_file import read_space_like, started_run
 from branchwise.orchestration.run_folder.tables import Record, records
 from branchwise.orchestration.space import Space
 from branchwise.trainables import Arm
@@ -53,13 +53,11 @@ def reusable_arms(space: Space, storage: Storage, arms: Sequence[Arm], sources: 
     conditions = circumstances(space) if sources else {}
     reusable: dict[str, ReusedArm] = {}
     for source in sources:
-        run = run_named(storage, source, "reuse")
-        if not run.has_plan():
-            raise UserError(f"reuse {source}: no such run in {storage.root}; --list names those there are")
+        run = started_run(storage, source, "reuse", hint="--list names those there are")
         other = read_space_like(run, space)
         if other is None:
             raise UserError(f"reuse {source}: its trainable is another one; it must be {space.trainable}")
-        _refuse_others(source, run.read_manifest(), conditions)
+        _check_circumstances(source, run.read_manifest(), conditions)
         for record in records(run).values():
             if record is None or record["status"] != "done" or record["kind"] == "search":
                 continue
@@ -89,7 +87,7 @@ def _key(seed: int, spec: Any, teacher: str | None) -> tuple[int, str, str | Non
     return seed, spec.model_dump_json(), teacher
 
 
-def _refuse_others(source: str, manifest: Mapping[str, Any], conditions: Mapping[str, Any]) -> None:
+def _check_circumstances(source: str, manifest: Mapping[str, Any], conditions: Mapping[str, Any]) -> None:
     """Raises UserError where the run was created by other code, other versions or on another machine."""
     versions = manifest.get("versions") or {}
     differing = [

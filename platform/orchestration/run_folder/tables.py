@@ -14,7 +14,6 @@ from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.run_folder.teachers import Teacher
 from branchwise.orchestration.space import Space
 from branchwise.run_files.sealing import DamagedError
-from branchwise.trainables import Column
 from branchwise.trainables.runtime.processes import scratch_folder
 from branchwise.trainables.runtime.run_folder import RunFolder
 from branchwise.trainables.runtime.settings import setting
@@ -90,7 +89,8 @@ def tables_of(done: Sequence[Record], sweep: str, space: Space, teachers: Sequen
 
     evaluations = {teacher.address: teacher.evaluation for teacher in teachers if teacher.evaluation is not None}
     rows = [_row(sweep, space, record, evaluations) for record in done]
-    schema = {**RECORD_COLUMNS, **_dtypes(space.module.COLUMNS)}
+    dtypes = {column.name: column.dtype for column in space.module.COLUMNS if column.dtype != "object"}
+    schema = {**RECORD_COLUMNS, **dtypes}
     table = pd.DataFrame(rows, columns=list(dict.fromkeys([*schema, *(key for row in rows for key in row)])))
     tables = {"arms": _parquet(table.astype(schema))}
     names = dict.fromkeys(name for record in done for name in record["tables"])
@@ -105,15 +105,10 @@ def tables_of(done: Sequence[Record], sweep: str, space: Space, teachers: Sequen
     return tables
 
 
-def _dtypes(columns: Iterable[Column]) -> dict[str, str]:
-    """Sort key of plain values; lists and other values are last, in their order."""
-    return {column.name: column.dtype for column in columns if column.dtype != "object"}
-
-
 def _row(sweep: str, space: Space, record: Record, evaluations: Evaluations) -> dict[str, Any]:
     settings = space.method.patched(record["patch"])
     values = {name: record.get(name, "") for name in RECORD_COLUMNS}
-    columns = {**values, "sweep": sweep, "value": math.nan, **_of_its_teacher(space, record, evaluations)}
+    columns = {**values, "sweep": sweep, "value": math.nan, **_teacher_values(space, record, evaluations)}
     components = {f"component.{name}": record["components"].get(name) for name in space.design.component_names()}
     hyperparameters = {f"hp.{key}": _plain(setting(settings, key)) for key in space.design.settings()}
     source = {"reused_from": record["reused_from"]} if "reused_from" in record else {}
@@ -127,7 +122,7 @@ def _plain(value: Any) -> Any:
     return value.model_dump_json() if isinstance(value, BaseModel) else value
 
 
-def _of_its_teacher(space: Space, record: Record, evaluations: Evaluations) -> dict[str, Any]:
+def _teacher_values(space: Space, record: Record, evaluations: Evaluations) -> dict[str, Any]:
     """The teacher of an arm, and its numbers: `teacher_X` for each X that may be claimed about,
     measured as the arm's is."""
     teacher_spec = space.method.teacher(record["patch"])

@@ -57,7 +57,7 @@ def refuse_untrusted(option: str, run: RunFolder, originals: Mapping[str, bytes]
 
 def untrusted(run: RunFolder, originals: Mapping[str, bytes]) -> str:
     """Return sentences on a run that this user did not start: what resuming it would run."""
-    return f"this user has not started {run.root} as it is now. Resuming it {_what_runs(originals)}."
+    return f"this user has not started {run.root} as it is now. Resuming it {_describe_code(originals)}."
 
 
 def _file(originals: Mapping[str, bytes]) -> Path:
@@ -67,7 +67,7 @@ def _file(originals: Mapping[str, bytes]) -> Path:
     return base / "branchwise/started" / sha256(sha256(originals[PLAN]).encode() + sha256(originals[SPACE]).encode())
 
 
-def _what_runs(originals: Mapping[str, bytes]) -> str:
+def _describe_code(originals: Mapping[str, bytes]) -> str:
     tree: Any = yaml.safe_load(originals[SPACE])
     folder = single_line(json.loads(originals[PLAN]).get("space_folder") or "its folder")
     name = tree.get("trainable", DEFAULT)

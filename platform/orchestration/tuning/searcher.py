@@ -43,7 +43,7 @@ class StudySearcher(CohortQueue):
             if study.search.options.scheduler == "wilcoxon":
                 study.study.pruner = wilcoxon_pruner()
             for trial in study.requested_trials():
-                requested = self._take_up(study, trial)
+                requested = self._resume_trial(study, trial)
                 following += [item for item in requested if item[2]]
                 new += [entry for entry in requested if not entry[2]]
         self._waiting = [*following, *new]
@@ -64,11 +64,11 @@ class StudySearcher(CohortQueue):
         for study, trial, i in self._live.pop(trial_id, []):
             if study.record(trial, i) is not None:
                 following += self._tell(study, trial, i)
-            elif not _now(study, trial).state.is_finished():  # it failed for good
+            elif not _current_trial(study, trial).state.is_finished():  # it failed for good
                 study.study.tell(trial.number, state=TrialState.FAIL)
         self._waiting[:0] = following
 
-    def _take_up(self, study: OpenStudy, trial: FrozenTrial) -> list[SeedTrial]:
+    def _resume_trial(self, study: OpenStudy, trial: FrozenTrial) -> list[SeedTrial]:
         """Continues an earlier process's suggestion; returns its trials that wait for a cohort."""
         started_count = study.started_seeds(trial)
         failed = [i for i in range(started_count) if study.record(trial, i) is None]
@@ -106,7 +106,7 @@ class StudySearcher(CohortQueue):
         study, first, i = cohort[0]
         name = study.arm_name(first, i)
         for study, trial, i in cohort:
-            if not _now(study, trial).state.is_finished():
+            if not _current_trial(study, trial).state.is_finished():
                 self._note(study, trial, i, name, is_single=len(cohort) == 1)
         return name, cohort
 
@@ -114,7 +114,7 @@ class StudySearcher(CohortQueue):
         """Writes down what is handed out, and in which cohort."""
         writable = self._open(study, trial)
         if study.seeds > 1:
-            writable.set_user_attr(STARTED_SEEDS, max(i + 1, study.started_seeds(_now(study, trial))))
+            writable.set_user_attr(STARTED_SEEDS, max(i + 1, study.started_seeds(_current_trial(study, trial))))
         if study.seeds > 1 or not is_single:
             writable.set_user_attr(COHORT, cohort)
 
@@ -141,7 +141,7 @@ class StudySearcher(CohortQueue):
 
         Returns its next seed, if any.
         """
-        if _now(study, trial).state.is_finished():
+        if _current_trial(study, trial).state.is_finished():
             return []  # it was only rerun for its record
         record = study.record(trial, i)
         assert record is not None
@@ -158,10 +158,10 @@ class StudySearcher(CohortQueue):
 
     def _tell_done(self, study: OpenStudy, trial: FrozenTrial, i: int, value: float) -> list[SeedTrial]:
         requested = self._open(study, trial)
-        if study.seeds > 1 and len(study.objectives) == 1 and i not in _now(study, trial).intermediate_values:
+        if study.seeds > 1 and len(study.objectives) == 1 and i not in _current_trial(study, trial).intermediate_values:
             requested.report(value, i)
         if i + 1 < study.seeds:
-            if not self._stops(study, trial, i + 1):
+            if not self._is_stopped(study, trial, i + 1):
                 return [(study, trial, i + 1)]
             study.study.tell(trial.number, state=TrialState.PRUNED)
             return []
@@ -171,7 +171,7 @@ class StudySearcher(CohortQueue):
         study.study.tell(trial.number, [means[objective] for objective, _ in study.objectives])
         return []
 
-    def _stops(self, study: OpenStudy, trial: FrozenTrial, seeds: int) -> bool:
+    def _is_stopped(self, study: OpenStudy, trial: FrozenTrial, seeds: int) -> bool:
         """Whether a suggestion is so far behind the best after this many seeds that it gets no further seed."""
         options = study.search.options
         if seeds not in options.early_looks:
@@ -182,7 +182,7 @@ class StudySearcher(CohortQueue):
         if best is None:
             return False
         ((_, sign),) = study.objectives
-        trial_values, other = _now(study, trial).intermediate_values, best.intermediate_values
+        trial_values, other = _current_trial(study, trial).intermediate_values, best.intermediate_values
         return is_behind([sign * trial_values[i] for i in range(seeds)], [sign * other[i] for i in range(seeds)])
 
 
@@ -193,7 +193,7 @@ def wilcoxon_pruner() -> optuna.pruners.BasePruner:
         return optuna.pruners.WilcoxonPruner(p_threshold=RACE_LEVEL)
 
 
-def _now(study: OpenStudy, trial: FrozenTrial) -> FrozenTrial:
+def _current_trial(study: OpenStudy, trial: FrozenTrial) -> FrozenTrial:
     """The suggestion as the study has it now."""
     return study.study.get_trials(deepcopy=False)[trial.number]
 

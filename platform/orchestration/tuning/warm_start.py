@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from branchwise.orchestration.designs.method import Method
 from branchwise.orchestration.designs.tuning import CellSearch
 from branchwise.orchestration.errors import UserError
-from branchwise.orchestration.run_folder.plan_file import read_space_like, run_named
+from branchwise.orchestration.run_folder.plan_file import read_space_like, started_run
 from branchwise.orchestration.run_folder.tables import records
 from branchwise.orchestration.space import Space
 from branchwise.trainables.runtime.run_folder import RunFolder
@@ -39,9 +39,7 @@ def earlier_arms(space: Space, storage: Storage) -> tuple[WarmStartTrial, ...]:
     searches = space.design.searches()
     trials: list[WarmStartTrial] = []
     for name in dict.fromkeys(name for search in searches for name in search.options.warm_start):
-        run = run_named(storage, name, "design.warm_start:")
-        if not run.has_plan():
-            raise UserError(f"design.warm_start: {name}: no such run in {storage.root}")
+        run = started_run(storage, name, "design.warm_start:", hint="")
         usable = list(_usable(space, searches, run))
         if not usable:
             raise UserError(
