@@ -45,7 +45,9 @@ class Budget:
     results: tuple[ScaleResult, ...]
 
 
-def standings(results: pd.DataFrame, baselines: Sequence[str], headline: ScaleResult) -> tuple[BaselineComparison, ...]:
+def compare_with_baselines(
+    results: pd.DataFrame, baselines: Sequence[str], headline: ScaleResult
+) -> tuple[BaselineComparison, ...]:
     """Full against the baselines and against its teacher; those that have results.
 
     Of students with a teacher, the baseline `scratch` is the one without distillation, and comes first.
@@ -148,7 +150,7 @@ def _on_scale(frame: pd.DataFrame, outcome: Outcome) -> Outcome:
     return placed(outcome, rows[outcome.name].to_numpy(dtype=float), rows["arm"].tolist())[0]
 
 
-def too_short(results: pd.DataFrame, headline: ScaleResult, along: Sequence[Budget]) -> list[str]:
+def short_training_notes(results: pd.DataFrame, headline: ScaleResult, along: Sequence[Budget]) -> list[str]:
     """Notes on a training too short to conclude from; empty without evidence of it."""
     sentences = []
     teacher = _against_teacher(results, headline)

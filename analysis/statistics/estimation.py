@@ -89,7 +89,11 @@ def _attributed(evidence: Evidence, grid: Grid, outcomes: Sequence[Outcome]) -> 
 
 
 def effects_with_worst(observed: Observations, scale: ScaleResult) -> Mapping[str, Estimate]:
-    """The tested effect of each component with bad values substituted for failed arms; empty without failed arms."""
+    """The tested effect of each component with bad values substituted for failed arms; empty without failed arms.
+
+    Of unfinished plans too, which `estimate` tests without them. Without the resolution of the measurement: values that
+    are substituted have none.
+    """
     failed = observed.factorial_failed
     if failed.empty or not observed.grid.components or scale.fit.n < 1:
         return {}

@@ -17,16 +17,16 @@ from branchwise.analysis.statistics.baseline_comparison import (
     BaselineComparison,
     Budget,
     budgets,
+    compare_with_baselines,
     noninferior_cells,
-    standings,
-    too_short,
+    short_training_notes,
 )
 from branchwise.analysis.statistics.claims.judging import FamilyResult, adjust_family, judge_each, judge_family
-from branchwise.analysis.statistics.claims.verdicts import Verdict, seeds_note
+from branchwise.analysis.statistics.claims.verdicts import Verdict, seeds_notes
 from branchwise.analysis.statistics.diagnostics import notes
-from branchwise.analysis.statistics.diagnostics.agreement import Agreement, agreement, warnings
+from branchwise.analysis.statistics.diagnostics.agreement import Agreement, agreement, agreement_notes
 from branchwise.analysis.statistics.diagnostics.pairing import pairing_notes
-from branchwise.analysis.statistics.diagnostics.variance import Variance, components_of_variance, flags
+from branchwise.analysis.statistics.diagnostics.variance import Variance, components_of_variance, variance_notes
 from branchwise.analysis.statistics.estimation import effects_with_worst
 from branchwise.analysis.statistics.model import Estimate
 from branchwise.analysis.statistics.planning import more_repeats, sensitivity_of_next
@@ -118,7 +118,7 @@ def _findings(run: Run, family: FamilyResult, unread: Sequence[str], looks: Look
         raws=raws,
         verdicts=exploratory(family.verdicts) if lineage.adds_seeds else family.verdicts,
         claims_modified=claims_modified,
-        standings=standings(results, run.outline.baselines, headline),
+        standings=compare_with_baselines(results, run.outline.baselines, headline),
         noninferior_cells=noninferior_cells(run.outline.planned, headline),
         budgets=along,
         variance=variance,
@@ -133,10 +133,10 @@ def _findings(run: Run, family: FamilyResult, unread: Sequence[str], looks: Look
             *unread,
             *_notes_on_arms(run, headline),
             *family.evidence.notes,
-            *([] if looks or lineage.adds_seeds else seeds_note(family.verdicts)),
-            *too_short(results, headline, along),
-            *flags(headline, variance, notes.cells_with_failures(observed)),
-            *warnings(agreeing, run.inference.alpha),
+            *([] if looks or lineage.adds_seeds else seeds_notes(family.verdicts)),
+            *short_training_notes(results, headline, along),
+            *variance_notes(headline, variance, notes.cells_with_failures(observed)),
+            *agreement_notes(agreeing, run.inference.alpha),
         ),
     )
 

@@ -20,7 +20,7 @@ from branchwise.analysis.declared.inference import ALPHA
 from branchwise.analysis.declared.outcomes import VALUE
 from branchwise.analysis.records.folder import load_run
 from branchwise.analysis.statistics.attribution import analyze_scale, with_worst_values
-from branchwise.analysis.statistics.diagnostics.agreement import agreement, warnings
+from branchwise.analysis.statistics.diagnostics.agreement import agreement, agreement_notes
 from branchwise.analysis.statistics.findings import analyze_part
 
 COMPONENTS = ("a", "b", "c")
@@ -62,7 +62,7 @@ def test_spreads_are_residuals_of_each_half() -> None:
     matches = [smf.ols("y ~ C(cell) + C(block)", frame[frame["a"] == on]).fit().mse_resid for on in (0, 1)]
     assert (row.off_sd**2, row.on_sd**2) == pytest.approx(matches)
     assert row.spread_p == pytest.approx(3 * 2 * stats.f.sf(matches[0] / matches[1], 12, 12))
-    (texts,) = warnings([row], ALPHA)
+    (texts,) = agreement_notes([row], ALPHA)
     assert texts.startswith("a: ")
     assert "cells without it scatter with an SD of" in texts
 
@@ -70,7 +70,7 @@ def test_spreads_are_residuals_of_each_half() -> None:
 def test_only_disagreeing_seeds_are_reported() -> None:
     scattered = simulate(blocks=6, effect_sd=0.3)
     rows = agreement(analyze_scale(scattered, GRID, VALUE), scattered)
-    (texts,) = warnings(rows, ALPHA)
+    (texts,) = agreement_notes(rows, ALPHA)
     assert "times the pooled one" in texts
     assert "its effect differs between blocks" in texts
 
@@ -86,7 +86,7 @@ def test_even_tables_rarely_warn() -> None:
 def test_tables_that_cannot_tell_give_no_numbers(frame: pd.DataFrame) -> None:
     rows = agreement(analyze_scale(frame, GRID, VALUE), frame)
     assert all(math.isnan(row.varies) and math.isnan(row.spread_p) for row in rows)
-    assert warnings(rows, ALPHA) == []
+    assert agreement_notes(rows, ALPHA) == []
 
 
 def test_failed_arm_gets_worst_residual() -> None:

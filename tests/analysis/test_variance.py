@@ -13,7 +13,7 @@ from branchwise.analysis.declared.cells import factorial_cells
 from branchwise.analysis.declared.factors import switches
 from branchwise.analysis.declared.outcomes import VALUE
 from branchwise.analysis.statistics.attribution import analyze_scale
-from branchwise.analysis.statistics.diagnostics.variance import components_of_variance, flags
+from branchwise.analysis.statistics.diagnostics.variance import components_of_variance, variance_notes
 
 COMPONENTS = ("a", "b")
 CELLS, GRID = factorial_cells(COMPONENTS), switches(COMPONENTS)
@@ -67,7 +67,7 @@ def test_what_run_cannot_tell_is_nan() -> None:
 
 def warnings_for(frame: pd.DataFrame, failed: Sequence[str] = ()) -> str:
     scale = analyze_scale(frame, GRID, VALUE)
-    return " ".join(flags(scale, components_of_variance(scale, frame), failed))
+    return " ".join(variance_notes(scale, components_of_variance(scale, frame), failed))
 
 
 def test_flags() -> None:

@@ -74,7 +74,7 @@ def _limit(test: Test, claim: Claim, evidence: Evidence, weights: Mapping[str, f
     return both.low if claim.relation == "above" else both.high
 
 
-def seeds_note(verdicts: Sequence[Verdict]) -> list[str]:
+def seeds_notes(verdicts: Sequence[Verdict]) -> list[str]:
     """Number of seeds that would decide the undecided claims."""
     waiting = [v for v in verdicts if v.status == "not shown" and v.runs and (v.test.favours or not v.claim.one_sided)]
     if not waiting:

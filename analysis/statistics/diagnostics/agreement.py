@@ -101,7 +101,7 @@ def _p(value: float) -> str:
     return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
 
 
-def warnings(rows: Sequence[Agreement], alpha: float) -> list[str]:
+def agreement_notes(rows: Sequence[Agreement], alpha: float) -> list[str]:
     """A note with numbers for each component whose seeds or cells disagree."""
     texts = []
     for row in rows:

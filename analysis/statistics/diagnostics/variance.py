@@ -97,7 +97,7 @@ def _sqrt(variance: float) -> float:
     return nan if isnan(variance) else sqrt(variance)
 
 
-def flags(scale: ScaleResult, variance: Variance, cells_with_failures: Sequence[str]) -> tuple[str, ...]:
+def variance_notes(scale: ScaleResult, variance: Variance, cells_with_failures: Sequence[str]) -> tuple[str, ...]:
     """Notes on what makes the table weak; empty without any."""
     sentences = []
     fit: TwoWayFit = scale.fit
