@@ -145,36 +145,45 @@ def from_records(records: Sequence[Mapping[str, Any]], **attributes: Any) -> Run
     return RunTable(table=pa.table(columns, names=names), kinds=kinds, **attributes)
 
 
-def from_log(
-    facts: Sequence[Mapping[str, Any]],
-    settings: Sequence[Mapping[str, Any]],
-    log: MetricLog,
-    results: Sequence[Mapping[str, Any]] = (),
-    **attributes: Any,
-) -> RunTable:
-    """A table of runs with metrics logged step by step: their last values, with the histories.
+@dataclass(kw_only=True)
+class RunLog:
+    """Runs as a reader collects them, with metrics that are logged step by step.
 
-    Args:
+    Attributes:
         facts: Of each run its name, state and the like; each run has the same ones.
         settings: Of each run its settings, by their full names, nested or not.
-        log: The metrics; its rows are the positions of the runs in `facts`.
         results: Of each run the metrics with a single value, without a history.
-        attributes: Further attributes of the RunTable.
+        metrics: The metrics with histories, by the positions of the runs.
     """
-    records: list[dict[str, Any]] = [dict(run) for run in facts]
-    fixed = facts[0] if facts else ()
-    single = {key: metric_name(key, fixed) for run in results for key in run}
-    for record, run in zip(records, results, strict=False):
-        record |= {single[key]: value for key, value in run.items()}
-    keys = {metric_name(key, fixed): key for key in log.names}
-    for name, key in keys.items():
-        for row, value in log.last(key).items():
-            records[row][name] = value
-    for record, run in zip(records, settings, strict=True):
-        record |= as_settings(run)
-    history = History(load=lambda name: log.points(keys.get(name, "")), is_loaded=True)
-    kinds = dict.fromkeys((*single.values(), *keys), "metric")
-    return from_records(records, kinds=kinds, history=history, **attributes)
+
+    facts: list[dict[str, Any]] = field(default_factory=list)
+    settings: list[Mapping[str, Any]] = field(default_factory=list)
+    results: list[Mapping[str, Any]] = field(default_factory=list)
+    metrics: MetricLog = field(default_factory=MetricLog)
+
+    def add(self, facts: dict[str, Any], settings: Mapping[str, Any], results: Mapping[str, Any] | None = None) -> int:
+        """Add a run; return its position."""
+        self.facts.append(facts)
+        self.settings.append(settings)
+        self.results.append(results if results is not None else {})
+        return len(self.facts) - 1
+
+    def table(self, **attributes: Any) -> RunTable:
+        """The runs with the last values of their metrics and the histories; `attributes` are further ones of it."""
+        records: list[dict[str, Any]] = [dict(run) for run in self.facts]
+        fixed = self.facts[0] if self.facts else ()
+        single = {key: metric_name(key, fixed) for run in self.results for key in run}
+        for record, run in zip(records, self.results, strict=True):
+            record |= {single[key]: value for key, value in run.items()}
+        keys = {metric_name(key, fixed): key for key in self.metrics.names}
+        for name, key in keys.items():
+            for row, value in self.metrics.last(key).items():
+                records[row][name] = value
+        for record, run in zip(records, self.settings, strict=True):
+            record |= as_settings(run)
+        history = History(load=lambda name: self.metrics.points(keys.get(name, "")), is_loaded=True)
+        kinds = dict.fromkeys((*single.values(), *keys), "metric")
+        return from_records(records, kinds=kinds, history=history, **attributes)
 
 
 def metric_name(key: str, facts: Iterable[str]) -> str:

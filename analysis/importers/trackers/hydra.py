@@ -11,7 +11,7 @@ from branchwise.analysis.importers.files.folders import relative, walk
 from branchwise.analysis.importers.files.history_csv import STEP_NAMES, read_history
 from branchwise.analysis.importers.files.yaml_text import read_yaml
 from branchwise.analysis.importers.history.points import MetricLog
-from branchwise.analysis.importers.run_table import SETTING, RunTable, as_settings, count, counted, from_log, listed
+from branchwise.analysis.importers.run_table import SETTING, RunLog, RunTable, as_settings, count, counted, listed
 from branchwise.analysis.importers.trackers.trackio import NO_STATES
 from branchwise.analysis.records.comparing import flatten
 from branchwise.analysis.records.damage import RunFolderError
@@ -31,24 +31,23 @@ def folders(path: Path) -> Iterator[Path]:
 
 
 def read(path: Path) -> RunTable:
-    log, facts, settings, results, without, cut_off = MetricLog(), [], [], list[dict[str, Any]](), [], []
-    for row, folder in enumerate(folders(path)):
-        facts.append({"run": relative(folder, path)})
-        settings.append(_settings(folder / JOB))
+    runs, without, cut_off = RunLog(), [], []
+    for folder in folders(path):
+        name, results = relative(folder, path), dict[str, Any]()
+        row = runs.add({"run": name}, _settings(folder / JOB), results)
         file = _result_file(folder)
-        results.append({})
         if file is None:
-            without.append(facts[-1]["run"])
-        elif not _read_results(file, row, log, results[-1]):
-            cut_off.append(facts[-1]["run"])
-    if len(without) == len(facts):
+            without.append(name)
+        elif not _read_results(file, row, runs.metrics, results):
+            cut_off.append(name)
+    if len(without) == len(runs.facts):
         raise RunFolderError(f"{path} holds Hydra's jobs and no result of any; write {KINDS}")
     notes = [NO_STATES.format("Hydra")]
     if without:
         notes.append(f"{count(len(without), 'job')} left no file of results: {listed(without, 5)}.")
     if cut_off:
         notes.append(f"The last line of the results is cut off and left out in {counted(cut_off, 'job')}.")
-    return from_log(facts, settings, log, results, run_id="run", notes=tuple(notes))
+    return runs.table(run_id="run", notes=tuple(notes))
 
 
 def _settings(folder: Path) -> dict[str, Any]:

@@ -9,8 +9,7 @@ from typing import Any
 from branchwise.analysis.importers.files.folders import relative, walk
 from branchwise.analysis.importers.files.history_csv import read_history
 from branchwise.analysis.importers.files.yaml_text import HPARAMS, read_yaml
-from branchwise.analysis.importers.history.points import MetricLog
-from branchwise.analysis.importers.run_table import RunTable, counted, from_log
+from branchwise.analysis.importers.run_table import RunLog, RunTable, counted
 from branchwise.analysis.importers.trackers.event_file import MARK
 from branchwise.analysis.importers.trackers.trackio import NO_STATES
 
@@ -25,16 +24,16 @@ def folders(path: Path) -> Iterator[Path]:
 
 
 def read(path: Path) -> RunTable:
-    log, facts, settings, cut_off = MetricLog(), [], [], []
+    runs, cut_off = RunLog(), []
     for folder, _, files in walk(path):
         if HPARAMS not in files or (METRICS not in files and any(MARK in name for name in files)):
             continue
         logged_config: dict[str, Any] = read_yaml(folder / CONFIG) if CONFIG in files else {}
-        settings.append({**logged_config, **read_yaml(folder / HPARAMS)})
-        facts.append({"run": relative(folder, path)})
-        if METRICS in files and not read_history(folder / METRICS, len(facts) - 1, log):
-            cut_off.append(facts[-1]["run"])
+        name = relative(folder, path)
+        row = runs.add({"run": name}, {**logged_config, **read_yaml(folder / HPARAMS)})
+        if METRICS in files and not read_history(folder / METRICS, row, runs.metrics):
+            cut_off.append(name)
     notes = [NO_STATES.format("Lightning's CSVLogger")]
     if cut_off:
         notes.append(f"The last line of {METRICS} is cut off and left out in {counted(cut_off)}.")
-    return from_log(facts, settings, log, run_id="run", notes=tuple(notes))
+    return runs.table(run_id="run", notes=tuple(notes))

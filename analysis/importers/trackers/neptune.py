@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from branchwise.analysis.importers.files.folders import walk
 from branchwise.analysis.importers.history.points import MetricLog
-from branchwise.analysis.importers.run_table import RunTable, as_text, count, from_log
+from branchwise.analysis.importers.run_table import RunLog, RunTable, as_text, count
 from branchwise.analysis.records.damage import RunFolderError
 from branchwise.analysis.records.folder import refuse_huge
 
@@ -68,35 +68,29 @@ def folders(path: Path) -> Iterator[Path]:
 
 
 def read(path: Path) -> RunTable:
-    log, rows = MetricLog(), dict[tuple[str, str], int]()
-    facts, scalars = list[dict[str, Any]](), list[dict[str, Any]]()
+    runs, rows, scalars = RunLog(), dict[tuple[str, str], int](), list[dict[str, Any]]()
     files, unfinished = _complete_runs(path)
     for file in files:
         content = pq.ParquetFile(file, page_checksum_verification=True)
         refuse_huge(content.metadata, file)
         table = content.read(columns=[*_COLUMNS, *sorted({*_SCALARS.values()} - {"float_value"})])
-        _add_runs(table, rows, facts, scalars)
+        _add_runs(table, rows, runs, scalars)
         _add_scalars(table, rows, scalars)
-        _add_series(table, rows, log)
-    for fact, values in zip(facts, scalars, strict=True):
+        _add_series(table, rows, runs.metrics)
+    for fact, values in zip(runs.facts, scalars, strict=True):
         fact["state"] = "failed" if values.get(_FAILED) == "True" else ""
     notes = ["Neptune's export does not say which runs were still active: they count with their last value."]
     if unfinished:
         notes.append(f"{count(unfinished, 'run')} left out: the export was interrupted before it was whole.")
-    table = from_log(
-        facts, [{} for _ in facts], log, state="state", run_id="run", experiment="project", notes=tuple(notes)
-    )  # fmt: skip
-    return _with_scalars(table, facts, scalars)
+    result = runs.table(state="state", run_id="run", experiment="project", notes=tuple(notes))
+    return _with_scalars(result, runs.facts, scalars)
 
 
-def _add_runs(
-    table: pa.Table, rows: dict[tuple[str, str], int], facts: list[dict[str, Any]], scalars: list[dict[str, Any]]
-) -> None:
+def _add_runs(table: pa.Table, rows: dict[tuple[str, str], int], runs: RunLog, scalars: list[dict[str, Any]]) -> None:
     pairs = table.group_by(["project_id", "run_id"], use_threads=False).aggregate([])
     for project, run in zip(pairs["project_id"].to_pylist(), pairs["run_id"].to_pylist(), strict=True):
         if (project, run) not in rows:
-            rows[project, run] = len(facts)
-            facts.append({"run": run, "project": project, "state": ""})
+            rows[project, run] = runs.add({"run": run, "project": project, "state": ""}, {})
             scalars.append({})
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from branchwise.analysis.importers.files.folders import relative, walk
 from branchwise.analysis.importers.history.points import MetricLog
-from branchwise.analysis.importers.run_table import RunTable, counted, from_log
+from branchwise.analysis.importers.run_table import RunLog, RunTable, counted
 from branchwise.analysis.records.comparing import flatten
 from branchwise.analysis.records.measures import is_number
 
@@ -33,25 +33,23 @@ def _candidates(path: Path) -> Iterator[Path]:
 
 
 def read(path: Path) -> RunTable:
-    log, facts, settings, results, damaged = MetricLog(), [], [], [], []
-    for row, folder in enumerate(_candidates(path)):
+    runs, damaged = RunLog(), []
+    for folder in _candidates(path):
         run = _mapping(folder / RUN)
         experiment = run.get("experiment")
-        facts.append(
-            {
-                "run": relative(folder, path),
-                "experiment": experiment.get("name", "") if isinstance(experiment, Mapping) else "",
-                "state": str(run.get("status")).lower(),
-            }
-        )
-        settings.append(_plain(_mapping(folder / CONFIG)))
-        results.append(_results(run.get("result"), _mapping(folder / INFO)))
-        is_complete = _log_metrics(log, row, folder / METRICS)
+        facts = {
+            "run": relative(folder, path),
+            "experiment": experiment.get("name", "") if isinstance(experiment, Mapping) else "",
+            "state": str(run.get("status")).lower(),
+        }
+        results = _results(run.get("result"), _mapping(folder / INFO))
+        row = runs.add(facts, _plain(_mapping(folder / CONFIG)), results)
+        is_complete = _log_metrics(runs.metrics, row, folder / METRICS)
         if not is_complete or not _is_complete(folder / CONFIG) or not _is_complete(folder / RUN):
-            damaged.append(facts[-1]["run"])
-            facts[-1]["state"] = "interrupted"
+            damaged.append(facts["run"])
+            facts["state"] = "interrupted"
     notes = (f"Files are cut off, so values are not known, in {counted(damaged)}.",) if damaged else ()
-    return from_log(facts, settings, log, results, state="state", run_id="run", experiment="experiment", notes=notes)
+    return runs.table(state="state", run_id="run", experiment="experiment", notes=notes)
 
 
 def _content(file: Path) -> Any:

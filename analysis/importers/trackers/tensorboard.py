@@ -13,7 +13,7 @@ from branchwise.analysis.importers.files.folders import relative, walk
 from branchwise.analysis.importers.files.framing import tfrecords
 from branchwise.analysis.importers.files.yaml_text import HPARAMS, read_yaml
 from branchwise.analysis.importers.history.points import MetricLog
-from branchwise.analysis.importers.run_table import RunTable, count, counted, from_log, listed
+from branchwise.analysis.importers.run_table import RunLog, RunTable, count, counted, listed
 from branchwise.analysis.importers.trackers.event_file import EXACT, MARK, Events
 from branchwise.analysis.records.damage import RunFolderError
 
@@ -58,16 +58,14 @@ def read(path: Path) -> RunTable:
             "guessed from the names of folders; log them with add_hparams, write an hparams.yaml into each run's "
             "folder, or make a CSV with a row for each run"
         )
-    log, facts, repeated = MetricLog(), [], set[str]()
+    log, repeated = RunLog(), set[str]()
     ends_are_reported = any(run.end for run in runs)
-    for row, run in enumerate(runs):
-        repeated |= _log_scalars(log, row, run)
+    for run in runs:
         state = "interrupted" if run.damaged else run.end or ("running" if ends_are_reported else "")
-        facts.append({"run": relative(run.folder, path), "state": state})
-    return from_log(
-        facts, [run.settings for run in runs], log, state="state", run_id="run", repeated=frozenset(repeated),
-        notes=tuple(_notes(path, runs, without, ends_are_reported)),
-    )  # fmt: skip
+        row = log.add({"run": relative(run.folder, path), "state": state}, run.settings)
+        repeated |= _log_scalars(log.metrics, row, run)
+    notes = tuple(_notes(path, runs, without, ends_are_reported))
+    return log.table(state="state", run_id="run", repeated=frozenset(repeated), notes=notes)
 
 
 def _events(folder: Path) -> Events:

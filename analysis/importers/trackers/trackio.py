@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from branchwise.analysis.importers.files.sqlite_file import is_database, open_copy, tables
-from branchwise.analysis.importers.history.points import MetricLog
-from branchwise.analysis.importers.run_table import RunTable, from_log
+from branchwise.analysis.importers.run_table import RunLog, RunTable
 from branchwise.analysis.records.comparing import flatten
 from branchwise.analysis.records.damage import RunFolderError
 
@@ -33,22 +32,18 @@ def _databases(path: Path) -> list[Path]:
 
 
 def read(path: Path) -> RunTable:
-    log, facts, settings = MetricLog(), list[dict[str, Any]](), list[dict[str, Any]]()
+    runs = RunLog()
     for file in _databases(path):
-        _read_database(file, facts, settings, log)
-    return from_log(
-        facts, settings, log, run_id="run", experiment="project", notes=(NO_STATES.format("Trackio"),)
-    )  # fmt: skip
+        _read_database(file, runs)
+    return runs.table(run_id="run", experiment="project", notes=(NO_STATES.format("Trackio"),))
 
 
-def _read_database(file: Path, facts: list[dict[str, Any]], settings: list[dict[str, Any]], log: MetricLog) -> None:
+def _read_database(file: Path, runs: RunLog) -> None:
     rows: dict[str, int] = {}
 
     def row_of(run: str, name: str) -> int:
         if run not in rows:
-            rows[run] = len(facts)
-            facts.append({"run": name, "project": file.stem})
-            settings.append({})
+            rows[run] = runs.add({"run": name, "project": file.stem}, {})
         return rows[run]
 
     with open_copy(file) as database:
@@ -56,14 +51,15 @@ def _read_database(file: Path, facts: list[dict[str, Any]], settings: list[dict[
         run_id = "run_id" if "run_id" in columns else "run_name"  # the first versions have only names
         for run, name, config in database.execute(f"SELECT {run_id}, run_name, config FROM configs ORDER BY id"):
             user_config = {key: value for key, value in _mapping(file, name, config).items() if key[:1] != "_"}
-            settings[row_of(run, name)].update(user_config)
+            row = row_of(run, name)
+            runs.settings[row] = {**runs.settings[row], **user_config}
         query = f"SELECT {run_id}, run_name, step, metrics FROM metrics ORDER BY id"
         for run, name, step, metrics in database.execute(query):
             row = row_of(run, name)
             for key, value in flatten(_mapping(file, name, metrics)).items():
                 number = _SPECIAL.get(value, value) if isinstance(value, str) else value
                 if isinstance(number, int | float):
-                    log.add(key, row, step, number)
+                    runs.metrics.add(key, row, step, number)
 
 
 def _mapping(file: Path, run: str, content: bytes | str) -> Mapping[str, Any]:
