@@ -1,4 +1,4 @@
-"""Limits of what a sweep may take, and what it has taken."""
+"""Limits of a sweep, and its usage."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Amount = Annotated[float, Field(gt=0, strict=False)]
 
 
 class Limits(Strict):
-    """What a sweep may take in all, however often it is resumed. It ends, in order, before a cohort would pass one."""
+    """What a sweep may take in all, however often it is resumed. It stops before a cohort would exceed one."""
 
     hours: Amount | None = None  # of wall-clock time
     gpu_hours: Amount | None = None
@@ -24,16 +24,16 @@ class Limits(Strict):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Spent:
-    """What a sweep has taken, or will."""
+class Usage:
+    """Usage of a sweep, so far or expected."""
 
     hours: float = 0.0
     gpu_hours: float = 0.0
     cost: float = 0.0
     failures: int = 0
 
-    def __add__(self, other: Spent) -> Spent:
-        return Spent(**{name: value + getattr(other, name) for name, value in asdict(self).items()})
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(**{name: value + getattr(other, name) for name, value in asdict(self).items()})
 
     def text(self) -> str:
         """`0.5 h, 2.0 GPU hours, cost 7`."""
@@ -43,18 +43,18 @@ class Spent:
         return ", ".join(parts)
 
 
-def spent_of(manifest: Mapping[str, Any]) -> Spent:
-    """What a run's manifest states that it has taken so far; failures are counted anew when it is resumed."""
+def spent_of(manifest: Mapping[str, Any]) -> Usage:
+    """Return the usage in a run's manifest; failures are counted anew when it is resumed."""
     stored = manifest.get("spent") or {}
     hours, gpu_hours, cost = (float(stored.get(key, 0.0)) for key in ("hours", "gpu_hours", "cost"))
-    return Spent(hours=hours, gpu_hours=gpu_hours, cost=cost)
+    return Usage(hours=hours, gpu_hours=gpu_hours, cost=cost)
 
 
-def passed(limits: Limits, spent: Spent, following: Spent | None = None) -> str:
-    """Name the limit that has been reached, or that what follows would pass; empty if none exists."""
+def exceeded_limit(limits: Limits, spent: Usage, following: Usage | None = None) -> str:
+    """Return why the sweep must stop before it takes what follows; empty if it may go on."""
     if limits.failures is not None and spent.failures >= limits.failures:
-        return f"limits.failures: {spent.failures} arms failed, {limits.failures} are allowed"
-    total = spent + (following or Spent())
+        return f"limits.failures: {spent.failures} arms failed, and no arm starts after {limits.failures} failures"
+    total = spent + (following or Usage())
     for name, unit in (("hours", "h"), ("gpu_hours", "GPU hours"), ("cost", "of cost")):
         limit, before, after = getattr(limits, name), getattr(spent, name), getattr(total, name)
         if limit is not None and after > limit:
@@ -67,39 +67,39 @@ def passed(limits: Limits, spent: Spent, following: Spent | None = None) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Meter:
-    """What a running sweep has taken, for its limits; plain, since it travels to the cluster.
+    """The usage of a running sweep, for its limits; plain, since it travels to the cluster.
 
     Attributes:
         limits: Those of the space.
-        before: Spent in earlier sessions.
+        before: Usage of earlier sessions.
         started_at: When this session started, as `time.time()` has it.
         gpus: Of a trial.
         price: Of a GPU for an hour, 0 if unknown.
     """
 
     limits: Limits
-    before: Spent
+    before: Usage
     started_at: float
     gpus: float = 0.0
     price: float = 0.0
 
     @classmethod
     def without_limits(cls) -> Meter:
-        return cls(limits=Limits(), before=Spent(), started_at=time.time())
+        return cls(limits=Limits(), before=Usage(), started_at=time.time())
 
-    def spent(self, trial_seconds: float, failures: int = 0) -> Spent:
+    def spent(self, trial_seconds: float, failures: int = 0) -> Usage:
         """All that was taken so far, `trial_seconds` of this session's trials."""
-        return self.before + replace(self.trial(trial_seconds), hours=self.hours(), failures=failures)
+        return self.before + replace(self.trial_usage(trial_seconds), hours=self.hours(), failures=failures)
 
     def hours(self) -> float:
         """The hours of this session; none, rather than fewer than none, where the clock was set back."""
         return max(0.0, time.time() - self.started_at) / 3600
 
-    def trial(self, seconds: float) -> Spent:
-        """Return the cost of a trial of so many seconds."""
+    def trial_usage(self, seconds: float) -> Usage:
+        """Return the usage of a trial of so many seconds."""
         gpu_hours = self.gpus * seconds / 3600
-        return Spent(hours=seconds / 3600, gpu_hours=gpu_hours, cost=self.price * gpu_hours)
+        return Usage(hours=seconds / 3600, gpu_hours=gpu_hours, cost=self.price * gpu_hours)
 
-    def passed(self, trial_seconds: float, following: float, failures: int) -> str:
-        """The limit that is reached, or that a trial of `following` seconds would pass; empty if none exists."""
-        return passed(self.limits, self.spent(trial_seconds, failures), self.trial(following))
+    def exceeded_limit(self, trial_seconds: float, following: float, failures: int) -> str:
+        """Return why the sweep must stop before a trial of `following` seconds; empty if it may go on."""
+        return exceeded_limit(self.limits, self.spent(trial_seconds, failures), self.trial_usage(following))

@@ -212,7 +212,7 @@ def test_report_names_arms_cut_by_limits(make_run: MakeRun) -> None:
     spent = {"hours": 0.5, "gpu_hours": 0.0, "cost": 0.0, "failures": 0}
     (folder / "manifest.json").write_text(json.dumps(manifest | {"spent": spent}))
     assert "Limits: the run has taken 0.5 of 2 h." in analyze_part(load_run(folder)).notes
-    limit = "limits.failures: 3 arms failed, 3 are allowed"
+    limit = "limits.failures: 3 arms failed, and no arm starts after 3 failures"
     (folder / "manifest.json").write_text(json.dumps(manifest | {"spent": spent, "limit": limit}))
     note = f"Ended at a limit: {limit}. The run has taken 0.5 of 2 h."
     assert note in build_report([folder]).notes

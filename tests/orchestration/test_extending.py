@@ -11,7 +11,7 @@ import pytest
 
 from branchwise.orchestration.designs.ablation import Ablation
 from branchwise.orchestration.errors import UserError
-from branchwise.orchestration.limits import Limits, Meter, Spent, passed
+from branchwise.orchestration.limits import Limits, Meter, Usage, exceeded_limit
 from branchwise.orchestration.planning.extending import Extension, parse_added, plan_extended
 from branchwise.orchestration.planning.plan import Plan, plan_new, plan_resumed
 from branchwise.orchestration.planning.plan_text import describe
@@ -224,18 +224,18 @@ def test_space_keeps_reuse_and_limits(surface_space: Path) -> None:
 
 def test_limits_name_what_is_passed() -> None:
     limits = Limits(hours=2, gpu_hours=3, cost=10, failures=2)
-    assert passed(limits, Spent(hours=1), Spent(hours=0.5)) == ""
-    assert passed(limits, Spent(hours=1.8), Spent(hours=0.5)).startswith("limits.hours: 1.8 of 2 h are spent")
-    assert passed(limits, Spent(gpu_hours=3), Spent(gpu_hours=0.1)).startswith("limits.gpu_hours")
-    assert passed(limits, Spent(cost=9), Spent(cost=2)).startswith("limits.cost")
-    assert passed(limits, Spent(failures=2)).startswith("limits.failures: 2 arms failed")
+    assert exceeded_limit(limits, Usage(hours=1), Usage(hours=0.5)) == ""
+    assert exceeded_limit(limits, Usage(hours=1.8), Usage(hours=0.5)).startswith("limits.hours: 1.8 of 2 h are spent")
+    assert exceeded_limit(limits, Usage(gpu_hours=3), Usage(gpu_hours=0.1)).startswith("limits.gpu_hours")
+    assert exceeded_limit(limits, Usage(cost=9), Usage(cost=2)).startswith("limits.cost")
+    assert exceeded_limit(limits, Usage(failures=2)).startswith("limits.failures: 2 arms failed")
 
 
 def queue(limits: Limits, before: float = 0.0, gpus: float = 0.0) -> Metered:
     cohorts = [Cohort(name=f"t{i}", arms=(Arm(name=f"a{i}", seed=0, spec=None),), seconds=60.0) for i in range(4)]
     started_at = time.time()
     return Metered(
-        cohorts, Meter(limits=limits, before=Spent(hours=before), started_at=started_at, gpus=gpus, price=2.0)
+        cohorts, Meter(limits=limits, before=Usage(hours=before), started_at=started_at, gpus=gpus, price=2.0)
     )
 
 
@@ -288,7 +288,7 @@ def test_plan_states_whether_limits_suffice(done: Plan, storage: Storage, surfac
 
 
 def test_clock_set_back_does_not_refund_hours() -> None:
-    meter = Meter(limits=Limits(hours=2), before=Spent(hours=1.5), started_at=time.time() + 86_400)
+    meter = Meter(limits=Limits(hours=2), before=Usage(hours=1.5), started_at=time.time() + 86_400)
     assert meter.spent(0.0).hours == 1.5
-    assert meter.passed(0.0, 3600.0, 0)
-    assert not meter.passed(0.0, 60.0, 0)
+    assert meter.exceeded_limit(0.0, 3600.0, 0)
+    assert not meter.exceeded_limit(0.0, 60.0, 0)

@@ -14,7 +14,7 @@ from branchwise.analysis.statistics.claims.judging import FamilyResult
 from branchwise.analysis.statistics.claims.verdicts import Verdict
 from branchwise.analysis.statistics.sequential.boundaries import error_of
 
-MIN_BLOCKS = 3  # below, the levels of a second look are not computed
+MIN_BLOCKS_OF_FIRST_LOOK = 3  # below, the levels of a second look are not computed
 
 
 def with_decisions(lineage: Lineage, family: FamilyResult) -> FamilyResult:
@@ -83,7 +83,7 @@ def notes(lineage: Lineage, reused: Mapping[str, int], inference: Inference) -> 
     name, before, now = extends["run"], int(extends["blocks"]), lineage.blocks
     if lineage.adds_seeds:
         rate = ""
-        if before >= MIN_BLOCKS:
+        if before >= MIN_BLOCKS_OF_FIRST_LOOK:
             error = error_of((before, now), (inference.alpha, inference.alpha))
             rate = f" errs in up to {error:.1%} of null runs ({before} blocks, then {now}), not {inference.error}"
         sentences.append(

@@ -27,7 +27,7 @@ class FirstStage(Strict):
 
     run: str
     seeds: Annotated[TupleOf[NonNegativeInt], Field(min_length=1)]  # not to be reused
-    others: Literal["full", "off"]  # how the components that it omitted are held
+    others: Literal["full", "off"]  # the level of the screened components that the follow-up leaves out
     scale: Literal["log", "logit", "identity"]
     effects: dict[Name, FirstEffect]
 
@@ -51,7 +51,8 @@ class Factorial(Ablation):
                 "follows",
                 f"{first.run}, on fresh seeds ({self.first_seed} to {self.first_seed + self.max_blocks - 1})",
             )
-            yield "held", f"{', '.join(held) or 'none'}: {first.others}"
+            if held:
+                yield "held", f"{', '.join(held)}: {first.others}"
 
     def check(self, method: Method) -> None:
         super().check(method)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from branchwise.orchestration.limits import Meter, Spent, spent_of
+from branchwise.orchestration.limits import Meter, Usage, spent_of
 from branchwise.orchestration.planning.plan import Plan
 from branchwise.orchestration.run_folder.tables import records
 from branchwise.trainables.runtime.run_folder import RunFolder
@@ -14,15 +14,15 @@ from branchwise.trainables.runtime.run_folder import RunFolder
 def meter_of(plan: Plan) -> Meter:
     """The meter of a session that begins now."""
     gpus = plan.space.resources.gpus_per_trial
-    meter = Meter(limits=plan.space.limits, before=Spent(), started_at=time.time(), gpus=gpus, price=plan.price or 0.0)
+    meter = Meter(limits=plan.space.limits, before=Usage(), started_at=time.time(), gpus=gpus, price=plan.price or 0.0)
     hours = spent_of(plan.run.read_manifest()).hours
-    return replace(meter, before=replace(meter.trial(trial_seconds(plan.run)), hours=hours))
+    return replace(meter, before=replace(meter.trial_usage(trial_seconds(plan.run)), hours=hours))
 
 
-def spent_by(plan: Plan, meter: Meter) -> Spent:
+def spent_by(plan: Plan, meter: Meter) -> Usage:
     """All that the run has taken, in this session and before."""
     hours = meter.before.hours + meter.hours()
-    return replace(meter.trial(trial_seconds(plan.run)), hours=hours)
+    return replace(meter.trial_usage(trial_seconds(plan.run)), hours=hours)
 
 
 def trial_seconds(run: RunFolder) -> float:

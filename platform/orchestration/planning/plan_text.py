@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from branchwise.orchestration.limits import Spent, spent_of
+from branchwise.orchestration.limits import Usage, spent_of
 from branchwise.orchestration.planning.cost_estimate import cohort_estimate
 from branchwise.orchestration.planning.gpus import Target
 from branchwise.orchestration.planning.measures import MeasurePlan
@@ -44,7 +44,7 @@ def _limits_outlook(plan: Plan) -> str:
     arms = plan.arm_seconds
     if not arms and plan.cohorts:
         return "; not known whether they suffice: how long an arm takes is not known before the first one"
-    before = spent_of(plan.run.read_manifest()) if plan.resumed else Spent()
+    before = spent_of(plan.run.read_manifest()) if plan.resumed else Usage()
     hours = before.hours + (plan.teacher_seconds + arms + plan.startup_seconds) / 3600
     gpu_hours = plan.space.resources.gpus_per_trial * sum(cohort.seconds for cohort in plan.cohorts) / 3600
     cost = before.cost + gpu_hours * (plan.price or 0.0)

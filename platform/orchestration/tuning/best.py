@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from branchwise.analysis.declared.fractions import MIN_BLOCKS
 from branchwise.orchestration.designs.base import BestConfigs
 from branchwise.orchestration.designs.tuning import Tuning
 from branchwise.orchestration.input.yaml_file import to_yaml
@@ -15,7 +16,6 @@ from branchwise.orchestration.space import Space, parse_space
 from branchwise.trainables.runtime.settings import bare_key, patched, setting
 
 SESSION = "session:"  # functions of a Python session, which no file can name
-MIN_BLOCKS = 5
 MAX_FACTORIAL = 4  # components; with more, leave-one-out
 MAX_NAME = 64
 
@@ -26,8 +26,8 @@ def best_space(space: Space, best_configs: BestConfigs) -> str | None:
     The best settings are the full method, each that the search has changed is a component, and the seeds are fresh.
 
     Returns:
-        The file's text; None where the search did not improve on the space's settings, or where a
-        Python session defines the function.
+        The file's text; None if the best settings are the space's, no search on its own settings has a result, or
+        the function is from a Python session.
 
     Raises:
         UserError: The settings make no space.

@@ -74,7 +74,7 @@ class Metered(FifoQueue):
         cohort = super().next_cohort(trial_id)
         if not isinstance(cohort, Cohort):
             return cohort
-        self.reason = self.reason or self._meter.passed(self._seconds(), self._expected(cohort), self._failed)
+        self.reason = self.reason or self._meter.exceeded_limit(self._seconds(), self._expected(cohort), self._failed)
         if self.reason:
             return str(Searcher.FINISHED)
         self._running[trial_id] = cohort, time.monotonic()

@@ -24,10 +24,10 @@ SeedTrial = tuple[OpenStudy, FrozenTrial, int]  # a suggestion and the number of
 
 
 class StudySearcher(CohortQueue):
-    """Requests `size` suggestions a cohort from the studies in turn, and reports the run folder's results to them.
+    """Ask the study with the most remaining suggestions for up to `size` per cohort, and report results to it.
 
-    A suggestion on multiple seeds trains on in turn, so that a race can stop it; then its study gets the
-    mean. A cohort is of a single seed, and no new suggestion is requested while another waits for its next seed.
+    With multiple seeds, a suggestion trains one seed at a time, so that a race can stop it early; its study gets the
+    mean. A cohort has one seed. A suggestion that waits for its next seed comes before new suggestions.
     """
 
     def __init__(self, studies: Sequence[OpenStudy], size: int) -> None:
@@ -43,9 +43,9 @@ class StudySearcher(CohortQueue):
             if study.search.options.scheduler == "wilcoxon":
                 study.study.pruner = wilcoxon_pruner()
             for trial in study.requested_trials():
-                requested = self._resume_trial(study, trial)
-                following += [item for item in requested if item[2]]
-                new += [entry for entry in requested if not entry[2]]
+                pending = self._resume_trial(study, trial)
+                following += [item for item in pending if item[2]]
+                new += [item for item in pending if not item[2]]
         self._waiting = [*following, *new]
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
@@ -53,7 +53,7 @@ class StudySearcher(CohortQueue):
 
     def next_cohort(self, trial_id: str) -> Cohort | str | None:
         name, cohort = self._next()
-        self._journal.flush()  # before anyone trains what is not written down
+        self._journal.flush()  # before training starts
         if not cohort:
             return None if self._live else Searcher.FINISHED
         self._live[trial_id] = cohort
@@ -69,7 +69,7 @@ class StudySearcher(CohortQueue):
         self._waiting[:0] = following
 
     def _resume_trial(self, study: OpenStudy, trial: FrozenTrial) -> list[SeedTrial]:
-        """Continues an earlier process's suggestion; returns its trials that wait for a cohort."""
+        """Continue a suggestion of an earlier process; return its seeds that wait for a cohort."""
         started_count = study.started_seeds(trial)
         failed = [i for i in range(started_count) if study.record(trial, i) is None]
         if trial.state == TrialState.RUNNING:
@@ -107,11 +107,11 @@ class StudySearcher(CohortQueue):
         name = study.arm_name(first, i)
         for study, trial, i in cohort:
             if not _current_trial(study, trial).state.is_finished():
-                self._note(study, trial, i, name, is_single=len(cohort) == 1)
+                self._mark_started(study, trial, i, name, is_single=len(cohort) == 1)
         return name, cohort
 
-    def _note(self, study: OpenStudy, trial: FrozenTrial, i: int, cohort: str, is_single: bool) -> None:
-        """Writes down what is handed out, and in which cohort."""
+    def _mark_started(self, study: OpenStudy, trial: FrozenTrial, i: int, cohort: str, is_single: bool) -> None:
+        """Record that the suggestion started on seed `i`, and in which cohort."""
         writable = self._open(study, trial)
         if study.seeds > 1:
             writable.set_user_attr(STARTED_SEEDS, max(i + 1, study.started_seeds(_current_trial(study, trial))))
@@ -120,9 +120,8 @@ class StudySearcher(CohortQueue):
 
     def _study_with_most_remaining(self) -> OpenStudy | None:
         """The study with the largest number of outstanding suggestions."""
-        expected = [(_remaining_trials(study), study) for study in self._studies]
-        remaining, neediest = max(expected, key=lambda pair: pair[0])
-        return neediest if remaining > 0 else None
+        remaining, study = max(((_remaining_trials(study), study) for study in self._studies), key=lambda pair: pair[0])
+        return study if remaining > 0 else None
 
     def _ask(self, study: OpenStudy) -> FrozenTrial:
         trial = study.ask()
@@ -157,9 +156,9 @@ class StudySearcher(CohortQueue):
         return []
 
     def _tell_done(self, study: OpenStudy, trial: FrozenTrial, i: int, value: float) -> list[SeedTrial]:
-        requested = self._open(study, trial)
+        writable = self._open(study, trial)
         if study.seeds > 1 and len(study.objectives) == 1 and i not in _current_trial(study, trial).intermediate_values:
-            requested.report(value, i)
+            writable.report(value, i)
         if i + 1 < study.seeds:
             if not self._is_stopped(study, trial, i + 1):
                 return [(study, trial, i + 1)]
@@ -167,7 +166,7 @@ class StudySearcher(CohortQueue):
             return []
         means = study.values(trial)
         for constraint, violation in violations(study.search.options, means).items():
-            requested.set_constraint(constraint, violation)
+            writable.set_constraint(constraint, violation)
         study.study.tell(trial.number, [means[objective] for objective, _ in study.objectives])
         return []
 
@@ -199,7 +198,7 @@ def _current_trial(study: OpenStudy, trial: FrozenTrial) -> FrozenTrial:
 
 
 def _remaining_trials(study: OpenStudy) -> int:
-    """Outstanding suggestions. Failed suggestions are replaced, up to half the requested number."""
-    requested, expected = study.requested_trials(), study.search.options.searched
-    failed = sum(trial.state == TrialState.FAIL for trial in requested)
-    return expected - (len(requested) - failed) - max(0, failed - expected // 2)
+    """Return how many suggestions are left to ask for. Failed ones are replaced, up to half the number to search."""
+    suggestions, target = study.requested_trials(), study.search.options.searched
+    failed = sum(trial.state == TrialState.FAIL for trial in suggestions)
+    return target - (len(suggestions) - failed) - max(0, failed - target // 2)
