@@ -34,7 +34,7 @@ class Options(Declared):
     source: str = ""  # text of a function that a Python session defined, for the record
 
     @model_validator(mode="after")
-    def _outcomes_that_are_new(self) -> Options:
+    def _check_outcomes(self) -> Options:
         not_taken(self.outcomes)
         return self
 

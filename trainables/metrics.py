@@ -54,7 +54,7 @@ class Declared(Strict):
 
     @model_validator(mode="before")
     @classmethod
-    def _with_a_direction(cls, tree: Any) -> Any:
+    def _check_direction(cls, tree: Any) -> Any:
         if isinstance(tree, Mapping) and "direction" not in tree:
             raise ValueError(
                 "direction is missing: say maximize or minimize, since whether more is better cannot be guessed"
@@ -62,7 +62,7 @@ class Declared(Strict):
         return tree
 
     @model_validator(mode="after")
-    def _range_that_suits(self) -> Declared:
+    def _check_range(self) -> Declared:
         low, high = self.range or (None, None)
         if low is not None and high is not None and not low < high:
             raise ValueError(f"range [{low}, {high}] is empty: its first number must be the smaller one")

@@ -58,18 +58,18 @@ def check_trainable(
     """
     trainable = load_trainable(name, settings, folder)
     if ":" not in name:  # a function's module may import what it likes
-        _is_imported_cheaply(BUILT_IN.get(name, name))
-    spec = _read(trainable, settings or {})
-    _plans(trainable, spec)
+        _check_imports(BUILT_IN.get(name, name))
+    spec = _check_spec(trainable, settings or {})
+    _check_planning(trainable, spec)
     with tempfile.TemporaryDirectory(prefix="branchwise-") as location:
         scratch = Path(location)
         teacher = _teacher(trainable, spec, scratch)
         entire = _run(trainable, [_arm(spec, "one", 0), _arm(spec, "two", 0)], scratch / "whole", teacher)
         for arm, result in entire.results.items():
-            _is_complete(trainable, arm, result)
-        _reports(entire.reports)
+            _check_result(trainable, arm, result)
+        _check_reports(entire.reports)
         single_results = _run(trainable, [_arm(spec, "one", 0)], scratch / "alone", teacher)
-        _same(
+        _check_equal(
             trainable,
             single_results.results["one"],
             entire.results["one"],
@@ -79,7 +79,9 @@ def check_trainable(
             arms = [_arm(spec, "one", 0), _arm(spec, "two", 0)]
             rerun = _run(trainable, arms, scratch / f"resumed-{number}", teacher, checkpoint)
             for arm in ("one", "two"):
-                _same(trainable, rerun.results[arm], entire.results[arm], f"checkpoint {number} resumes bit for bit")
+                _check_equal(
+                    trainable, rerun.results[arm], entire.results[arm], f"checkpoint {number} resumes bit for bit"
+                )
         if diverging is not None:
             broken = _run(trainable, [_arm(patched(spec, diverging), "one", 0)], scratch / "diverged", teacher)
             result = broken.results["one"]
@@ -87,7 +89,7 @@ def check_trainable(
             assert result.error, "a diverged arm says why"
 
 
-def _is_imported_cheaply(module: str) -> None:
+def _check_imports(module: str) -> None:
     code = f"import sys, {module}; print([name for name in {HEAVY!r} if name in sys.modules])"
     environment = {"PYTHONPATH": ":".join(filter(None, sys.path))}
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
@@ -95,7 +97,7 @@ def _is_imported_cheaply(module: str) -> None:
     assert ran.stdout.strip() == "[]", f"importing {module} imports {ran.stdout.strip()}; import them in run_cohort"
 
 
-def _read(trainable: Trainable, settings: Mapping[str, Any]) -> Any:
+def _check_spec(trainable: Trainable, settings: Mapping[str, Any]) -> Any:
     spec = trainable.Spec.model_validate(settings)
     assert section_of(type(spec)) in type(spec).model_fields, (
         "Spec has a section `method` or `settings`, whose keys components switch"
@@ -116,7 +118,7 @@ def _read(trainable: Trainable, settings: Mapping[str, Any]) -> Any:
     return spec
 
 
-def _plans(trainable: Trainable, spec: Any) -> None:
+def _check_planning(trainable: Trainable, spec: Any) -> None:
     assert isinstance(trainable.cohort_key(spec), str | None), "cohort_key returns a text or None"
     assert trainable.cohort_key(spec) == trainable.cohort_key(spec.model_copy()), (
         "equal settings have equal cohort keys"
@@ -189,7 +191,7 @@ def _run(
     return calls
 
 
-def _is_complete(trainable: Trainable, arm: str, result: Result) -> None:
+def _check_result(trainable: Trainable, arm: str, result: Result) -> None:
     assert result.status == "done", f"{arm} ended as {result.status}: {result.error}"
     assert math.isfinite(result.values["value"]), f"{arm} has a finite value"
     key = json.loads(result.values["comparability_key"])
@@ -206,14 +208,14 @@ def _is_complete(trainable: Trainable, arm: str, result: Result) -> None:
             assert not absent, f"rows of {lines.table} have {', '.join(lines.x)}, as LINES declares"
 
 
-def _reports(reports: Sequence[Mapping[str, Any]]) -> None:
+def _check_reports(reports: Sequence[Mapping[str, Any]]) -> None:
     for report in reports:
         absent = [key for key in ("phase", "step", "steps") if key not in report]
         assert not absent, f"a report holds phase, step and steps; {', '.join(absent)} is missing"
         assert 0 <= report["step"] <= report["steps"], "a report's step is at most its steps"
 
 
-def _same(trainable: Trainable, item: Result, other: Result, promise: str) -> None:
+def _check_equal(trainable: Trainable, item: Result, other: Result, promise: str) -> None:
     """Equal but for times, memory and places."""
     differ = {column.name for column in trainable.COLUMNS if column.unit in ("s", "MB")} | {"device"}
     for name in item.values.keys() | other.values.keys():

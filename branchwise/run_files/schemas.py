@@ -21,28 +21,28 @@ MAX_CELL = 1000  # of the name of a cell or an arm, which is built from names
 MAX_CHARACTERS = 80  # characters of a value in a message
 
 
-def _no_path(name: str) -> str:
+def _check_file_name(name: str) -> str:
     if not is_file_name(name):
         raise ValueError("must name a file: no path, not hidden, no control characters, at most 255 characters")
     return name
 
 
-def _this_format(number: int) -> int:
+def _check_format(number: int) -> int:
     if number != FORMAT:
         raise ValueError(f"must be {FORMAT}, not {number}: another version of this program wrote it")
     return number
 
 
-def _time(text: str) -> str:
+def _check_time(text: str) -> str:
     datetime.fromisoformat(text)
     return text
 
 
 Name = Annotated[str, Field(min_length=1, max_length=MAX_TEXT)]
-FileName = Annotated[str, AfterValidator(_no_path)]
+FileName = Annotated[str, AfterValidator(_check_file_name)]
 PlainName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=MAX_TEXT)]  # also of HTML ids
-Time = Annotated[str, AfterValidator(_time)]
-Format = Annotated[int, AfterValidator(_this_format)]
+Time = Annotated[str, AfterValidator(_check_time)]
+Format = Annotated[int, AfterValidator(_check_format)]
 Number = float  # may be NaN
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 ALPHA, MAX_ALPHA = 0.05, 0.5  # error of the tests: the default, and the largest that may be declared
@@ -67,7 +67,7 @@ class _Factor(BaseModel):
     label: Annotated[str, Field(max_length=MAX_TEXT)] = ""
 
     @model_validator(mode="after")
-    def _levels_that_fit(self) -> _Factor:
+    def _check_levels(self) -> _Factor:
         if len(set(self.levels)) < len(self.levels):
             raise ValueError("levels must differ")
         if self.reference not in self.levels or self.full not in self.levels or self.reference == self.full:
@@ -123,7 +123,7 @@ class _Looks(Schema):
     futility: Annotated[float, Field(ge=0, le=1)]
 
     @model_validator(mode="after")
-    def _rising(self) -> _Looks:
+    def _check_order(self) -> _Looks:
         if any(later <= earlier for earlier, later in pairwise(self.blocks)):
             raise ValueError("looks must come after rising numbers of blocks")
         return self
@@ -134,7 +134,7 @@ class _Across(Schema):
     levels: Annotated[list[Name], Field(min_length=2)]
 
     @model_validator(mode="after")
-    def _differing(self) -> _Across:
+    def _check_levels(self) -> _Across:
         if len(set(self.levels)) < len(self.levels):
             raise ValueError("levels must differ")
         return self
@@ -194,7 +194,7 @@ class Plan(Schema):
     cohorts: dict[FileName, list[FileName]] = {}
 
     @model_validator(mode="after")
-    def _cells_of_its_factors(self) -> Plan:
+    def _check_cells(self) -> Plan:
         names = [factor.name for factor in self.factors]
         if names != self.components or len(set(names)) < len(names):
             raise ValueError(f"components must be the names of the factors, each once: {', '.join(names)}")

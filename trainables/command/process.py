@@ -210,7 +210,7 @@ def _kill_group(process: subprocess.Popen[Any]) -> None:
 def _kill_marked(mark: str) -> None:
     """End the processes that have `mark` in their environment, in any process group."""
     for _ in range(10):
-        matches = [process for process in map(int, filter(str.isdigit, _listed("/proc"))) if _bears(process, mark)]
+        matches = [process for process in map(int, filter(str.isdigit, _listed("/proc"))) if _has_mark(process, mark)]
         for process in matches:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(process, signal.SIGKILL)
@@ -259,7 +259,7 @@ def _listed(folder: str) -> list[str]:
         return []
 
 
-def _bears(process: int, mark: str) -> bool:
+def _has_mark(process: int, mark: str) -> bool:
     try:
         return mark.encode() in Path(f"/proc/{process}/environ").read_bytes().split(b"\0")
     except OSError:

@@ -29,7 +29,7 @@ class Source(Strict):
 
     @model_validator(mode="before")
     @classmethod
-    def _check_group(cls, tree: Any) -> Any:
+    def _complete_key_or_group(cls, tree: Any) -> Any:
         """Name the key after the only group, or the only {number} a group after the key."""
         if not isinstance(tree, Mapping) or not isinstance(tree.get("pattern"), str):
             return tree
@@ -81,7 +81,7 @@ class Progress(Strict):
     pattern: str | None = None  # its groups are the step and the numbers of a line
 
     @model_validator(mode="after")
-    def _a_step(self) -> Progress:
+    def _check_step(self) -> Progress:
         if self.pattern is not None and self.step not in compile_pattern(self.pattern).groupindex:
             raise ValueError(
                 f"pattern {self.pattern!r} has no group for the step; write (?P<{self.step}>{NAME}) where it stands"
@@ -103,7 +103,7 @@ class Command(Declared):
     expected_seconds: PositiveFloat | None = None  # of a single run, for planning
 
     @model_validator(mode="after")
-    def _outcomes_that_are_new(self) -> Command:
+    def _check_outcomes(self) -> Command:
         not_taken(self.outcomes)
         return self
 
@@ -127,7 +127,7 @@ def spec_model(settings: Any) -> type[BaseModel]:
 
 class _Spec(Strict):
     @model_validator(mode="after")
-    def _placeholders_that_fit(self) -> _Spec:
+    def _check_placeholders(self) -> _Spec:
         command: Command = self.command  # type: ignore[attr-defined]
         names = flat(self.settings)  # type: ignore[attr-defined]
         built_in = {name: message for name, message in BUILT_IN.items() if name != "config" or command.config}

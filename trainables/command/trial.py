@@ -177,9 +177,9 @@ class CommandTrainable:
                 raise ValueError(f"{command.metric.key} is missing: {error}") from error
         if code:
             exit_text = f"exit code {code}" if code > 0 else f"killed by signal {-code}"
-            raise ProgramFailedError(f"{exit_text}{_last_output(log)}{self._relative(command, log)}")
+            raise ProgramFailedError(f"{exit_text}{_last_output(log)}{self._relative_path_hint(command, log)}")
 
-    def _relative(self, command: Command, log: Path) -> str:
+    def _relative_path_hint(self, command: Command, log: Path) -> str:
         """Return a hint if the program searched its empty folder for a file that is next to the space."""
         path = missing_file(_tail(log), self._folder) if command.cwd is None else ""
         if not path:
@@ -290,11 +290,11 @@ def _with_environment_programs(path: str | None) -> str:
     """The PATH with the programs of this Python: first in a virtual environment while none is active, else last."""
     programs = str(Path(sys.executable).parent)
     active = {"VIRTUAL_ENV", "CONDA_PREFIX"} & os.environ.keys()
-    first = sys.prefix != sys.base_prefix and not active and not _of_a_tool(sys.prefix)
+    first = sys.prefix != sys.base_prefix and not active and not _is_tool_environment(sys.prefix)
     return os.pathsep.join([programs, path or ""] if first else [path or "", programs])
 
 
-def _of_a_tool(prefix: str) -> bool:
+def _is_tool_environment(prefix: str) -> bool:
     """Whether uvx, `uv tool` or pipx created this environment only for Branchwise, without the packages of scripts."""
     folders = Path(prefix).parts
     return (Path(prefix) / "uv-receipt.toml").exists() or any(

@@ -119,15 +119,15 @@ class RunFolder:
 
     def modified(self, originals: Mapping[str, bytes]) -> list[str]:
         """The paths of those that are missing or not what they were. Raises OSError when the storage fails."""
-        return [self.path(name) for name, content in originals.items() if self._or_none(name) != content]
+        return [self.path(name) for name, content in originals.items() if self._read_or_none(name) != content]
 
     def restore(self, originals: Mapping[str, bytes]) -> None:
         """Rewrite what `modified` returned."""
         for name, content in originals.items():
-            if self._or_none(name) != content:
+            if self._read_or_none(name) != content:
                 self.files.write(name, content)
 
-    def _or_none(self, name: str) -> bytes | None:
+    def _read_or_none(self, name: str) -> bytes | None:
         try:
             return self.files.read(name)
         except (FileNotFoundError, NotADirectoryError):

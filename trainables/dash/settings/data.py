@@ -73,7 +73,7 @@ class TorchvisionData(Strict):
     image_size: Literal[16, 32] = FULL_SIZE
 
     @model_validator(mode="after")
-    def _split_exists(self) -> TorchvisionData:
+    def _check_split(self) -> TorchvisionData:
         if self.split == "train_45k" and not self.known.train_45k:
             raise ValueError(f"split train_45k is of the 50,000 CIFAR images; {self.name} has split train")
         return self
@@ -108,7 +108,7 @@ class ImageFolder(Strict):
     flip: bool = False
 
     @model_validator(mode="after")
-    def _names_fit(self) -> ImageFolder:
+    def _check_class_names(self) -> ImageFolder:
         if self.class_names and len(self.class_names) != self.classes:
             raise ValueError(f"class_names: has {len(self.class_names)} names, but classes is {self.classes}")
         return self

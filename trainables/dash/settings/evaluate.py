@@ -94,13 +94,13 @@ class Evaluate(Strict):
         return hash(self.model_dump_json())  # a dict of evaluations is not hashable
 
     @model_validator(mode="after")
-    def _steps_in_order(self) -> Evaluate:
+    def _check_steps(self) -> Evaluate:
         if list(self.at_steps) != sorted(set(self.at_steps)):
             raise ValueError(f"at_steps {list(self.at_steps)}: each step must be above the one before")
         return self
 
     @model_validator(mode="after")
-    def _evaluations_differ(self) -> Evaluate:
+    def _check_evaluations(self) -> Evaluate:
         choices: dict[str, str] = {}
         for name, evaluation in self.evaluations().items():
             if name in TAKEN:

@@ -88,7 +88,7 @@ METADATA_FILE = "features.json"  # next to its weights: what it was trained on, 
 SHORT = {"clip": "clip-vit-b-32", "dinov2": "dinov2-vit-l-14"}
 
 
-def _validated(name: str) -> str:
+def _check_name(name: str) -> str:
     if name not in (DIGITS, CLASSIFIER, *SHORT, *PRETRAINED) and not is_function(name):
         raise ValueError(
             f"must be one of {', '.join((*PRETRAINED, *SHORT, DIGITS, CLASSIFIER))}, or the path of a function, "
@@ -97,7 +97,7 @@ def _validated(name: str) -> str:
     return name
 
 
-Features = Annotated[str, AfterValidator(_validated)]
+Features = Annotated[str, AfterValidator(_check_name)]
 
 
 class Classifier(Strict):

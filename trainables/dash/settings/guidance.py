@@ -28,7 +28,7 @@ class IntervalGuidance(Strict):
     t_high: Timestep = 999
 
     @model_validator(mode="after")
-    def _in_order(self) -> IntervalGuidance:
+    def _check_order(self) -> IntervalGuidance:
         if self.t_low > self.t_high:
             raise ValueError(f"t_low {self.t_low} is above t_high {self.t_high}")
         return self
@@ -55,7 +55,7 @@ class ChooseGuidance(Strict):
     choose: Annotated[TupleOf[Scale], Field(min_length=2)]
 
     @model_validator(mode="after")
-    def _each_once(self) -> ChooseGuidance:
+    def _check_duplicates(self) -> ChooseGuidance:
         lines = [described(scale) for scale in self.choose]
         for scale in lines:
             if lines.count(scale) > 1:

@@ -27,7 +27,7 @@ Curriculum = Literal["transfer", "learned", "min_snr", "uniform"]
 Mode = Literal["exact", "fast"]
 
 
-def _seed(value: Any) -> Any:
+def _check_seed(value: Any) -> Any:
     if isinstance(value, str) and value != "block":
         raise ValueError("must be a number, or block for a teacher for each block")
     return value
@@ -49,7 +49,7 @@ class UNet(Strict):
     dropout: Fraction = 0.0
 
     @model_validator(mode="after")
-    def _groups_keep_embeddings(self) -> UNet:
+    def _check_widths(self) -> UNet:
         # One channel a group: GroupNorm subtracts regardless of the time and class embeddings added to it.
         for width in self.channels:
             if width % self.norm_groups or width < 2 * self.norm_groups:
@@ -94,7 +94,7 @@ class Teacher(UNet, Optimization):
     snr_weighting: SnrWeighting = "eps"
     snr_gamma: PositiveFloat = 5.0
     # block: a teacher for each block, by the block's seed
-    seed: Annotated[NonNegativeInt | Literal["block"], BeforeValidator(_seed)] = 0
+    seed: Annotated[NonNegativeInt | Literal["block"], BeforeValidator(_check_seed)] = 0
     workers: PositiveInt = 2  # Ray Train workers; they share the batch, so the result stays the same but for rounding
 
     @property
@@ -130,7 +130,7 @@ class Method(Strict):
     label_dropout: Fraction = 0.1  # of `scratch`, `fitnets` and `pruning`
 
     @model_validator(mode="after")
-    def _something_to_learn_from(self) -> Method:
+    def _check_loss_terms(self) -> Method:
         if self.objective == "dash" and not (self.imitation_weight or self.uncond_weight or self.anchor_weight):
             raise ValueError("imitation_weight, uncond_weight and anchor_weight are all 0: nothing to learn from")
         if self.curriculum == "transfer" and not OBJECTIVES[self.objective].transfers:
@@ -163,7 +163,7 @@ class Spec(Strict):
         return full_name(self.evaluate.features, self.data)
 
     @model_validator(mode="after")
-    def _parts_fit(self) -> Spec:
+    def _check_combination(self) -> Spec:
         wrong = []
         for check in (
             self._check_nets,
