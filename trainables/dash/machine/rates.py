@@ -127,7 +127,7 @@ def _teacher(spec: Spec, on: Any, setup: dict[str, Any], seconds: float) -> Rate
     numbers = itertools.count()
 
     def step() -> None:
-        steps.take_teacher_step(trainee, settings, dataset, alphas_cumprod, next(numbers), on)
+        steps.take_teacher_step(trainee, settings, dataset, next(numbers))
 
     elapsed = fixtures.mean_seconds(step, on.device, seconds)
     return {

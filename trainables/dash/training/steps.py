@@ -144,18 +144,13 @@ def _outputs(
     return {**student, **adapted}, with_dropped(teacher, batch, method.label_dropout)
 
 
-def take_teacher_step(
-    trainee: Trainee,
-    settings: Teacher,
-    dataset: datasets.Dataset,
-    alphas_cumprod: Tensor,
-    step: int,
-    context: Context,
-) -> None:
+def take_teacher_step(trainee: Trainee, settings: Teacher, dataset: datasets.Dataset, step: int) -> None:
     """Step `step` of a teacher's training: the denoising loss, with labels dropped per sample."""
+    context = trainee.context
     modes.begin_step(settings.mode, context)
-    batch = batches.draw(dataset, alphas_cumprod, settings.batch_size, settings.sampling_seed, step, context)
+    size, seed = settings.batch_size, settings.sampling_seed
+    batch = batches.draw(dataset, trainee.alphas_cumprod, size, seed, step, context)
     if settings.dropout > 0:
-        torch.manual_seed(derive(settings.sampling_seed, f"dropout on rank {context.rank}", step))
+        torch.manual_seed(derive(seed, f"dropout on rank {context.rank}", step))
     outputs = forward(trainee.model, ("dropped",), batch, dataset.classes, settings.label_dropout, settings.precision)
     trainee.learn(Losses(weighted_error(outputs["dropped"], batch.noise, trainee.weights(batch))), step)

@@ -45,22 +45,21 @@ def train(spec: Spec, out: Path, context: Context) -> None:
     settings = spec.teacher
     modes.choose(settings.mode, context.device)
     dataset = datasets.load(spec.data, context.device)
-    alphas_cumprod = schedule.cosine_alphas_cumprod(context.device)
     net = unet.build(settings, dataset.image_shape, dataset.classes, settings.sampling_seed)
     modes.prepare(net, settings.mode, context)
-    trainee = Trainee(net, settings, settings, None, alphas_cumprod, context)
+    trainee = Trainee(net, settings, settings, None, schedule.cosine_alphas_cumprod(context.device), context)
     content = context.load()
     step = 0
     if content is not None:
         state = checkpoint.from_bytes(content, context.device)
         trainee.restore(state["teacher"])
         step = state["step"]
-    run_steps(trainee, settings, dataset, alphas_cumprod, step, context)
+    run_steps(trainee, settings, dataset, step)
     trainee.finish()
     if not trainee.finite() or not bool(trainee.importance.isfinite().all()):
         raise FloatingPointError("the teacher's averaged weights, or its curriculum, are not finite")
     if context.rank == 0:
-        _save(trainee, spec.data, settings, out, dataset, alphas_cumprod)
+        _save(trainee, spec.data, settings, dataset, out)
 
 
 def _check_features(spec: Spec, context: Context) -> None:
@@ -72,18 +71,13 @@ def _check_features(spec: Spec, context: Context) -> None:
         reference_set.get(spec.data, extractor, context.device)
 
 
-def run_steps(
-    trainee: Trainee,
-    settings: Teacher,
-    dataset: datasets.Dataset,
-    alphas_cumprod: torch.Tensor,
-    step: int,
-    context: Context,
-) -> None:
+def run_steps(trainee: Trainee, settings: Teacher, dataset: datasets.Dataset, step: int) -> None:
+    """Train from `step` on. Raises FloatingPointError when the loss is no longer finite."""
+    context = trainee.context
     progress = Progress(context, "train", settings.steps, step)
     start = time.perf_counter() - trainee.seconds
     while step < settings.steps:
-        take_teacher_step(trainee, settings, dataset, alphas_cumprod, step, context)
+        take_teacher_step(trainee, settings, dataset, step)
         step += 1
         if (step % settings.log_every == 0 or step == settings.steps) and not trainee.log(step - 1):
             raise FloatingPointError(f"the teacher's loss or its gradient was not finite by step {step}")
@@ -94,25 +88,17 @@ def run_steps(
         progress.advance()
 
 
-def _save(
-    trainee: Trainee,
-    source: Data,
-    settings: Teacher,
-    out: Path,
-    dataset: datasets.Dataset,
-    alphas_cumprod: torch.Tensor,
-) -> None:
+def _save(trainee: Trainee, source: Data, settings: Teacher, dataset: datasets.Dataset, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     checkpoint.save_model(out, trainee.net, trainee.importance)
     # Unguided samples: the folder must not depend on the settings of an evaluation.
     visible = range(min(grids.ROWS * dataset.classes, 160))
-    images = measurement.sample(
-        trainee.net, dataset, alphas_cumprod, Evaluate(labels="balanced"), 1.0, settings.sampling_seed, visible
-    )
+    plain, seed = Evaluate(labels="balanced"), settings.sampling_seed
+    images = measurement.sample(trainee.net, dataset, trainee.alphas_cumprod, plain, 1.0, seed, visible)
     if not bool(images.isfinite().all()):
         raise FloatingPointError("the teacher's samples are not finite")
     pixels = datasets.to_pixels(images)
-    grids.save_grid(out / "samples.png", pixels, dataset.classes, f"guidance 1, seed {settings.sampling_seed}")
+    grids.save_grid(out / "samples.png", pixels, dataset.classes, f"guidance 1, seed {seed}")
     grids.save_grid(out / "real.png", datasets.of_each_class(dataset, len(visible)), dataset.classes)
     description = {
         "data": source.model_dump(mode="json"),

@@ -53,8 +53,8 @@ class Trainee:
         self.budgets: list[dict[str, float | None]] = []  # measurements during training, a row for each step
         self.seconds = 0.0  # of training, this learner's share of the cohort's time
         self._weighting = weighting
-        self._alphas_cumprod = alphas_cumprod
-        self._context = context
+        self.alphas_cumprod = alphas_cumprod
+        self.context = context
         self._frozen_table = None if self.importance.requires_grad else self._importance_table()
         self.sums = torch.zeros(len(COLUMNS), device=alphas_cumprod.device)  # since the last logged step
         self._summed = 0
@@ -72,7 +72,7 @@ class Trainee:
         losses.total.backward()
         for parameter in self._adapter_parameters:
             if parameter.grad is not None:
-                average_(parameter.grad, self._context)
+                average_(parameter.grad, self.context)
         if self.masks is not None:  # of weights that stay zero: they must not count in the norm that is clipped
             pruning.apply_to_gradients(self.parameters, self.masks)
         rate = optimization.learning_rate(step, self.settings)
@@ -87,7 +87,7 @@ class Trainee:
 
     def log(self, step: int) -> bool:
         """Adds to the curve the means since the last logged step; NaN where a term is off. False once not finite."""
-        means = average_(self.sums / self._summed, self._context).tolist()
+        means = average_(self.sums / self._summed, self.context).tolist()
         self.sums.zero_()
         self._summed = 0
         row = dict(zip(COLUMNS, means, strict=True))
@@ -156,5 +156,5 @@ class Trainee:
     def _importance_table(self) -> Tensor:
         w = self._weighting
         return curriculum.importance_table(
-            w.curriculum, self.importance, self._alphas_cumprod, w.snr_weighting, w.snr_gamma
+            w.curriculum, self.importance, self.alphas_cumprod, w.snr_weighting, w.snr_gamma
         )
