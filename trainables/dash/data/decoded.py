@@ -12,12 +12,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 from numpy.lib.format import open_memmap
 
-from branchwise.run_files.layout import staged_folder
 from branchwise.trainables.dash.data import image_folder
-from branchwise.trainables.dash.settings.content import cache_root, file_digests
+from branchwise.trainables.dash.settings.content import cached_folder, file_digests
 from branchwise.trainables.dash.settings.data import DECODER, ImageFolder
 from branchwise.trainables.dash.settings.files import checked_listing
 
@@ -63,16 +61,15 @@ def _cached(settings: ImageFolder, digests: Sequence[str], fill: Fill) -> tuple[
     shape = (len(digests), settings.channels, settings.image_size, settings.image_size)
     how = [DECODER, settings.image_size, settings.channels, settings.background, settings.white_level]
     key = hashlib.sha256(json.dumps([how, list(digests)]).encode()).hexdigest()[:32]
-    folder = cache_root() / f"images-{key}"
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_suffix(".lock")):
-        result = _mapped(folder, shape)
-        if result is None:
-            _write(folder, shape, fill)
-            result = _mapped(folder, shape)
-    if result is None:
-        raise OSError(f"{folder} was removed while it was read")
-    return result
+
+    def write(folder: Path) -> None:
+        pixels = open_memmap(folder / "pixels.npy", mode="w+", dtype=np.uint8, shape=shape)
+        fill(pixels)
+        pixels.flush()
+        description = {"sha256": pixels_sha256(pixels), "images": len(pixels)}
+        (folder / "about.json").write_text(json.dumps(description) + "\n")
+
+    return cached_folder(f"images-{key}", lambda folder: _mapped(folder, shape), write)
 
 
 def _mapped(folder: Path, shape: tuple[int, ...]) -> tuple[np.ndarray, str] | None:
@@ -85,15 +82,6 @@ def _mapped(folder: Path, shape: tuple[int, ...]) -> tuple[np.ndarray, str] | No
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
     return pixels, description["sha256"]
-
-
-def _write(folder: Path, shape: tuple[int, ...], fill: Fill) -> None:
-    with staged_folder(folder) as staging:
-        pixels = open_memmap(staging / "pixels.npy", mode="w+", dtype=np.uint8, shape=shape)
-        fill(pixels)
-        pixels.flush()
-        description = {"sha256": pixels_sha256(pixels), "images": len(pixels)}
-        (staging / "about.json").write_text(json.dumps(description) + "\n")
 
 
 def pixels_sha256(pixels: np.ndarray) -> str:

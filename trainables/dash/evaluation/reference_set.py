@@ -21,12 +21,11 @@ from filelock import FileLock
 from numpy.lib.format import open_memmap
 from torch import Tensor
 
-from branchwise.run_files.layout import staged_folder
 from branchwise.run_files.sealing import sha256_of
 from branchwise.trainables.dash.compute.memory import AdaptiveBatcher
 from branchwise.trainables.dash.data.datasets import Dataset, load_reference_images
 from branchwise.trainables.dash.evaluation import features, metrics, neighbours
-from branchwise.trainables.dash.settings.content import cache_root
+from branchwise.trainables.dash.settings.content import cache_root, cached_folder
 from branchwise.trainables.dash.settings.data import Data
 from branchwise.trainables.dash.settings.features import DIGITS
 
@@ -68,7 +67,7 @@ def get(settings: Data, extractor: features.Extractor, device: torch.device | st
     """The reference of a data set in the space of `extractor`, computed on `device`. Raises as datasets.load does."""
     dataset = load_reference_images(settings, device)
     rows, statistics = _features_and_moments(extractor, dataset)
-    folder = None if extractor.name == DIGITS else _folder(extractor, dataset.sha256)
+    folder = None if extractor.name == DIGITS else cache_root() / _folder_name(extractor, dataset.sha256)
     return ReferenceSet(extractor, rows, dataset.labels.cpu(), statistics, dataset.sha256, dataset.device, folder)
 
 
@@ -81,16 +80,11 @@ def _features_and_moments(extractor: features.Extractor, dataset: Dataset) -> tu
     if extractor.name == DIGITS:  # computed sooner than read
         rows = torch.cat(list(_extracted(extractor, dataset)))
         return rows, metrics.statistics(rows)
-    folder = _folder(extractor, dataset.sha256)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_suffix(".lock")):
-        result = _cached(folder, (len(dataset), extractor.dims))
-        if result is None:
-            _keep(folder, extractor, dataset)
-            result = _cached(folder, (len(dataset), extractor.dims))
-    if result is None:
-        raise OSError(f"{folder} was removed while it was read")
-    return result
+    return cached_folder(
+        _folder_name(extractor, dataset.sha256),
+        lambda folder: _cached(folder, (len(dataset), extractor.dims)),
+        lambda folder: _keep(folder, extractor, dataset),
+    )
 
 
 @torch.inference_mode()
@@ -111,10 +105,10 @@ def _extracted(extractor: features.Extractor, dataset: Dataset) -> Iterator[Tens
         yield rows
 
 
-def _folder(extractor: features.Extractor, pixels_sha256: str) -> Path:
+def _folder_name(extractor: features.Extractor, pixels_sha256: str) -> str:
     key = f"{extractor.weights_sha256}/{pixels_sha256}/{version('torch-fidelity')}"
     file_stem = extractor.name.replace(":", ".")
-    return cache_root() / f"features-{file_stem}-{hashlib.sha256(key.encode()).hexdigest()[:32]}"
+    return f"features-{file_stem}-{hashlib.sha256(key.encode()).hexdigest()[:32]}"
 
 
 def _cached(folder: Path, shape: tuple[int, int]) -> tuple[Tensor, metrics.Statistics] | None:
@@ -135,20 +129,18 @@ def _cached(folder: Path, shape: tuple[int, int]) -> tuple[Tensor, metrics.Stati
 
 
 def _keep(folder: Path, extractor: features.Extractor, dataset: Dataset) -> None:
-    """Computes features and moments and writes `folder`."""
-    with staged_folder(folder) as staging:
-        shape = (len(dataset), extractor.dims)
-        rows = open_memmap(staging / "features.npy", mode="w+", dtype=np.float32, shape=shape)
-        start = 0
-        for batch in _extracted(extractor, dataset):
-            rows[start : start + len(batch)] = batch.numpy()
-            start += len(batch)
-        rows.flush()
-        statistics = metrics.statistics(torch.from_numpy(rows))
-        np.savez(staging / "moments.npz", mu=statistics["mu"], sigma=statistics["sigma"])
-        sums = {f"{name}_sha256": sha256_of(staging / file) for name, file in
-                (("features", "features.npy"), ("moments", "moments.npz"))}  # fmt: skip
-        (staging / "about.json").write_text(json.dumps(sums) + "\n")
+    """Computes features and moments and writes them into `folder`."""
+    rows = open_memmap(folder / "features.npy", mode="w+", dtype=np.float32, shape=(len(dataset), extractor.dims))
+    start = 0
+    for batch in _extracted(extractor, dataset):
+        rows[start : start + len(batch)] = batch.numpy()
+        start += len(batch)
+    rows.flush()
+    statistics = metrics.statistics(torch.from_numpy(rows))
+    np.savez(folder / "moments.npz", mu=statistics["mu"], sigma=statistics["sigma"])
+    sums = {f"{name}_sha256": sha256_of(folder / file) for name, file in
+            (("features", "features.npy"), ("moments", "moments.npz"))}  # fmt: skip
+    (folder / "about.json").write_text(json.dumps(sums) + "\n")
 
 
 def _cached_radii(folder: Path, count: int) -> Tensor | None:

@@ -1,4 +1,4 @@
-"""Create digits_features.safetensors: `python -m trainables.dash.train_digits_features OUT.safetensors`.
+"""Create digits_features.safetensors: `python -m branchwise.trainables.dash.evaluation.train_digits_features OUT`.
 
 Stored as a record. Retraining yields other features, and so another metric.
 """

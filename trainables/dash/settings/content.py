@@ -11,12 +11,15 @@ import importlib.util
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
-from branchwise.run_files.layout import staged_file
+from filelock import FileLock
+
+from branchwise.run_files.layout import staged_file, staged_folder
 from branchwise.trainables.dash.settings.data import Data, Digits, ImageFolder
 from branchwise.trainables.dash.settings.listing import Identity, Listing, list_images
 
@@ -26,12 +29,32 @@ TASK = 256  # files that a thread hashes at a time
 UNREADABLE = "cannot be read"  # instead of a digest
 _ARCHIVES = {".gz", ".html"}  # next to the files of torchvision's data sets, and never read
 
+Content = TypeVar("Content")
+
 _contents: dict[Path, tuple[object, str]] = {}  # of each folder: its classes and files, and their digest
 
 
 def cache_root() -> Path:
     """The cache folder."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "branchwise"
+
+
+def cached_folder(name: str, read: Callable[[Path], Content | None], write: Callable[[Path], None]) -> Content:
+    """What `read` returns of a folder of the cache; where it returns None, `write` fills the folder first.
+
+    A single process writes while the others wait. Raises OSError when the folder is removed meanwhile.
+    """
+    folder = cache_root() / name
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):
+        content = read(folder)
+        if content is None:
+            with staged_folder(folder) as staging:
+                write(staging)
+            content = read(folder)
+    if content is None:
+        raise OSError(f"{folder} was removed while it was read")
+    return content
 
 
 def data_sha256(data: Data) -> str | None:
