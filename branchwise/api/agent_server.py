@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import signal
 import subprocess
@@ -200,11 +199,8 @@ def _study(study: Any) -> dict[str, Any]:
 
 def _records(table: Any) -> list[dict[str, Any]]:
     """Rows as plain values; numbers that are not finite are null."""
-    rows = json.loads(table.to_json(orient="records", double_precision=15))
-    return [
-        {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()}
-        for row in rows
-    ]
+    rows: list[dict[str, Any]] = json.loads(table.to_json(orient="records", double_precision=15))
+    return rows
 
 
 def build_server(root: Path) -> Any:

@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from branchwise.run_files.columns import Column, PlotSpec
-from branchwise.trainables.command.arguments import filled, filled_arguments, placeholders
+from branchwise.trainables.command.arguments import BUILT_IN, filled, filled_arguments, placeholders
 from branchwise.trainables.command.numbers import Printed, SlowPatternError
 from branchwise.trainables.command.output import Output, last_lines, missing_file
 from branchwise.trainables.command.process import run_program
@@ -64,10 +64,7 @@ class CommandTrainable:
 
     def describe(self, spec: Any) -> Sequence[tuple[str, str]]:
         command: Command = spec.command
-        values = {
-            **flat(spec.settings),
-            **{name: f"{{{name}}}" for name in ("seed", "folder", "checkpoints", "config")},
-        }
+        values = {**flat(spec.settings), **{name: f"{{{name}}}" for name in BUILT_IN}}
         argv = filled_arguments(command.run, values)
         rows = [
             ("command", " ".join(argv)),

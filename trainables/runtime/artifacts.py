@@ -53,13 +53,11 @@ def keep_artifacts(source: Path, target: Path, *, max_bytes: int = MAX_BYTES, ma
 def _move(file: Path, target: Path) -> bool:
     """Move a file, also out of a folder that its program made read-only. Return whether that was possible."""
     try:
-        os.rename(file, target)
-    except PermissionError:
         try:
+            os.rename(file, target)
+        except PermissionError:
             file.parent.chmod(0o700)
             os.rename(file, target)
-        except OSError:
-            return False
     except OSError:
         return False
     return True
