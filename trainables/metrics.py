@@ -14,7 +14,7 @@ from branchwise.trainables.columns import OUTCOME
 from branchwise.trainables.runtime.settings import Strict
 
 Direction = Literal["maximize", "minimize"]
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]  # of a column
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]  # of a column, and of an evaluation
 BETTER: dict[Direction, Literal["lower", "higher"]] = {"maximize": "higher", "minimize": "lower"}
 
 # Parts of metrics' names that identify the kind of number.

@@ -62,12 +62,12 @@ def parse_number(text: str) -> Printed | None:
     return Printed(int(digits) if complete else float(digits), bool(match["percent"]))
 
 
-def compile_pattern(pattern: str, where: str = "pattern") -> regex.Pattern[str]:
+def compile_pattern(pattern: str) -> regex.Pattern[str]:
     """Compile a pattern of a space. Raises ValueError."""
     try:
         return regex.compile(pattern.replace(NAME, f"(?:{_PADDED})"))
     except (regex.error, OverflowError, RecursionError) as error:
-        raise ValueError(f"{where} {pattern!r} is not a regular expression: {error}") from error
+        raise ValueError(f"pattern {pattern!r} is not a regular expression: {error}") from error
 
 
 class NumberPattern:

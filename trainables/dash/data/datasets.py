@@ -199,14 +199,12 @@ def to_pixels(images: Tensor) -> Tensor:
 
 def of_each_class(dataset: Dataset, count: int) -> Tensor:
     """The first images of each class, `count` in all, of classes 0, 1, 2, ... in turn; black if missing."""
-    per_class = [0] * dataset.classes
     visible = dataset.images.new_zeros(count, *dataset.images.shape[1:])
     places = [torch.nonzero(dataset.labels == label).flatten() for label in range(dataset.classes)]
     for i in range(count):
-        label = i % dataset.classes
-        if len(places[label]):
-            visible[i] = dataset.images[places[label][per_class[label] % len(places[label])]]
-            per_class[label] += 1
+        of_class = places[i % dataset.classes]
+        if len(of_class):
+            visible[i] = dataset.images[of_class[i // dataset.classes % len(of_class)]]
     return visible
 
 

@@ -6,14 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    Field,
-    PositiveInt,
-    StringConstraints,
-    TypeAdapter,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, PositiveInt, TypeAdapter, model_validator
 
 from branchwise.run_files.columns import under
 from branchwise.trainables.dash.settings.columns import COLUMNS
@@ -27,6 +20,7 @@ from branchwise.trainables.dash.settings.guidance import (
     Weight,
     described,
 )
+from branchwise.trainables.metrics import Name
 from branchwise.trainables.runtime.settings import Strict, TupleOf
 
 SAMPLERS = sorted(file.stem for file in (Path(__file__).parents[1] / "diffusion/samplers").glob("[a-z]*.py"))
@@ -49,7 +43,6 @@ Sampler = Annotated[str, member_of(SAMPLERS)]
 Steps = Annotated[int, Field(ge=2, le=1000)]
 Repeats = Annotated[int, Field(ge=1, le=1000)]
 Precision = Literal["fp32", "bf16"]
-EvaluationName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 
 
 class Sampling(Strict):
@@ -82,7 +75,7 @@ class Evaluate(Strict):
     precision: Precision = "fp32"  # of the sampler's passes; features and gaps are always fp32
     guidance: Guidance = 1.5
     guidance_grid: TupleOf[Weight] = ()  # more scales, to plot the value against
-    also: dict[EvaluationName, Sampling] = Field(default_factory=dict, max_length=8)  # further ones, by name
+    also: dict[Name, Sampling] = Field(default_factory=dict, max_length=8)  # further ones, by name
     teacher_samples: PositiveInt | None = None  # for teacher_distance; null: as many as the reference, 50,000 at most
     features: Features | None = None  # of the space that distances are measured in: of digits digits64, else inception
     classifier: Classifier = Classifier()  # of `features: classifier`

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +14,11 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt
 
-from branchwise.trainables.runtime.loading import find_module, may_define
+from branchwise.trainables.runtime.loading import FUNCTION, find_module, may_define
 from branchwise.trainables.runtime.settings import Strict, digest
 
 A_DIMENSION = 10  # samples required, for each dimension of the features: below, a Fréchet distance means little
 _TRAINING = 1  # incremented when a change to the code results in other classifiers for the same settings
-_FUNCTION = re.compile(r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +113,7 @@ class Classifier(Strict):
 
 def is_function(name: str) -> bool:
     """Whether `name` is the path of a user-defined function."""
-    return _FUNCTION.match(name) is not None
+    return FUNCTION.match(name) is not None
 
 
 def full_name(features: str | None, data: Any) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from branchwise.trainables.contract import Arm, Context, Result
+from branchwise.trainables.contract import Arm, ArmStatus, Context, Result
 from branchwise.trainables.dash.compute.progress import Progress
 from branchwise.trainables.dash.evaluation import calibration, evaluations, grids, measurement
 from branchwise.trainables.dash.nets import checkpoint, unet
@@ -44,14 +44,7 @@ def should_continue(arm: Arm, trainee: Trainee, step: int, setting: Setting) -> 
             return False
     if context.keep(arm, step, values["value"]):
         return True
-    reported = {
-        "rung_value": values["value"],
-        "steps": step,
-        "train_seconds": trainee.seconds,
-        "device": context.device,
-    }
-    if context.rank == 0:
-        context.finish(arm, Result(status="stopped", values=reported, tables=_at_steps(trainee)), None)
+    _finish_early("stopped", arm, trainee, step, context, rung_value=values["value"])
     return False
 
 
@@ -74,11 +67,17 @@ def evaluate_checkpoint(students: Sequence[tuple[Arm, Trainee]], step: int, sett
 
 
 def finish_diverged(arm: Arm, trainee: Trainee, step: int, context: Context, error: str = "") -> None:
-    values = {"steps": step, "train_seconds": trainee.seconds, "device": context.device}
     error = error or f"the loss or its gradient was not finite by step {step}"
+    _finish_early("diverged", arm, trainee, step, context, error)
+
+
+def _finish_early(
+    status: ArmStatus, arm: Arm, trainee: Trainee, step: int, context: Context, error: str = "", **values: Any
+) -> None:
+    """Hand over an arm that ends after `step`, without a value."""
     if context.rank == 0:
-        result = Result(status="diverged", values=values, error=error, tables=_at_steps(trainee))
-        context.finish(arm, result, None)
+        values |= {"steps": step, "train_seconds": trainee.seconds, "device": context.device}
+        context.finish(arm, Result(status=status, values=values, error=error, tables=_at_steps(trainee)), None)
 
 
 def _at_steps(trainee: Trainee) -> dict[str, Any]:
