@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 
 from torch import Tensor
 
@@ -41,11 +42,10 @@ def diffusers_key(key: str, levels: int) -> str:
 
     Raises ValueError for a name the reference does not have.
     """
-    match = _KEY.fullmatch(key)
-    try:
-        return _translated(match, levels) if match else _unknown(key)
-    except KeyError:
-        return _unknown(key)
+    if match := _KEY.fullmatch(key):
+        with suppress(KeyError):  # a part that its block does not have
+            return _translated(match, levels)
+    raise ValueError(f"{key} is not the name of a parameter of the reference's U-Net")
 
 
 def _translated(match: re.Match[str], levels: int) -> str:
@@ -64,10 +64,6 @@ def _translated(match: re.Match[str], levels: int) -> str:
     if match["kind"] == "block":
         return f"{block}.resnets.{match['index']}.{_RES_BLOCK[match['part']]}.{leaf}"
     return f"{block}.attentions.{match['index']}.{_ATTENTION[match['part']]}.{leaf}"
-
-
-def _unknown(key: str) -> str:
-    raise ValueError(f"{key} is not the name of a parameter of the reference's U-Net")
 
 
 def to_diffusers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
