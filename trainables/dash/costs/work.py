@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from branchwise.trainables.dash.settings.data import TEST_IMAGES, TorchvisionData
 from branchwise.trainables.dash.settings.evaluate import MAX_TEACHER_SAMPLES, PRIMARY, Evaluate, Precision
-from branchwise.trainables.dash.settings.features import CLASSIFIER, DIGITS, Classifier
+from branchwise.trainables.dash.settings.features import CLASSIFIER, DIGITS, PRETRAINED, Classifier
 from branchwise.trainables.dash.settings.objectives import OBJECTIVES
 from branchwise.trainables.dash.settings.spec import Mode, Optimization, Spec, Teacher, UNet
 
@@ -18,6 +18,7 @@ SAMPLED_AT_ONCE = 250  # images, on a CPU
 # of classes tells.
 IMAGE_COUNTS = {"cifar10": 50_000, "cifar100": 50_000, "mnist": 60_000, "fashion_mnist": 60_000, "digits": 1_797}
 IMAGES_A_CLASS = 1_300
+DIGITS_MACS = 3e6  # of the net of 8x8 digits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,15 +144,9 @@ def feature_macs(spec: Spec) -> float:
     """MACs of the feature net for a single image; of a user's function none, since they are unknown."""
     if spec.features == CLASSIFIER:
         return classifier_macs(spec.evaluate.classifier, spec.data.image_shape)
-    return {DIGITS: 3e6, **PRETRAINED_MACS}.get(spec.features, 0.0)
-
-
-# Of one image, at the resolution that each net has it resized to.
-PRETRAINED_MACS = {
-    "inception": 5.7e9, "vgg16": 15.5e9, "clip-vit-b-32": 4.4e9, "clip-vit-b-16": 17.6e9, "clip-vit-l-14": 81.1e9,
-    "clip-vit-l-14-336px": 191.1e9, "dinov2-vit-s-14": 6.1e9, "dinov2-vit-b-14": 23.4e9, "dinov2-vit-l-14": 81.1e9,
-    "dinov2-vit-g-14": 295.0e9,
-}  # fmt: skip
+    if spec.features in PRETRAINED:
+        return PRETRAINED[spec.features].macs
+    return DIGITS_MACS if spec.features == DIGITS else 0.0
 
 
 def classifier_macs(net: Classifier, image_shape: tuple[int, int, int]) -> float:

@@ -30,6 +30,7 @@ class Pretrained:
     """
 
     dims: int
+    macs: float  # of one image, at the resolution that the net has it resized to
     url: str
     file: str  # its name in torch hub's cache
     sha256: str = ""
@@ -41,21 +42,23 @@ class Pretrained:
         return self.minimum or A_DIMENSION * self.dims
 
 
-def _clip(dims: int, sha256: str, file: str) -> Pretrained:
+def _clip(dims: int, macs: float, sha256: str, file: str) -> Pretrained:
     url = f"https://openaipublic.azureedge.net/clip/models/{sha256}/{file}.pt"
     name = "clip-" + file.lower()
-    return Pretrained(dims=dims, url=url, file=f"{name}-{sha256}.pt", sha256=sha256)
+    return Pretrained(dims=dims, macs=macs, url=url, file=f"{name}-{sha256}.pt", sha256=sha256)
 
 
-def _dinov2(dims: int, size: str) -> Pretrained:
+def _dinov2(dims: int, macs: float, size: str) -> Pretrained:
     file = f"dinov2_vit{size}14_pretrain.pth"
-    return Pretrained(dims=dims, url=f"https://dl.fbaipublicfiles.com/dinov2/dinov2_vit{size}14/{file}", file=file)
+    url = f"https://dl.fbaipublicfiles.com/dinov2/dinov2_vit{size}14/{file}"
+    return Pretrained(dims=dims, macs=macs, url=url, file=file)
 
 
 INCEPTION = "weights-inception-2015-12-05-6726825d.pth"
 PRETRAINED: Mapping[str, Pretrained] = {
     "inception": Pretrained(
         dims=2048,
+        macs=5.7e9,
         url=f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{INCEPTION}",
         file=INCEPTION,
         sha256="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
@@ -64,20 +67,21 @@ PRETRAINED: Mapping[str, Pretrained] = {
     ),
     "vgg16": Pretrained(
         dims=4096,
+        macs=15.5e9,
         url="https://download.pytorch.org/models/vgg16-397923af.pth",
         file="vgg16-397923af.pth",
         sha256="397923af",
     ),
-    "clip-vit-b-32": _clip(512, "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af", "ViT-B-32"),
-    "clip-vit-b-16": _clip(512, "5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f", "ViT-B-16"),
-    "clip-vit-l-14": _clip(768, "b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836", "ViT-L-14"),
+    "clip-vit-b-32": _clip(512, 4.4e9, "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af", "ViT-B-32"),
+    "clip-vit-b-16": _clip(512, 17.6e9, "5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f", "ViT-B-16"),
+    "clip-vit-l-14": _clip(768, 81.1e9, "b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836", "ViT-L-14"),
     "clip-vit-l-14-336px": _clip(
-        768, "3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02", "ViT-L-14-336px"
+        768, 191.1e9, "3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02", "ViT-L-14-336px"
     ),
-    "dinov2-vit-s-14": _dinov2(384, "s"),
-    "dinov2-vit-b-14": _dinov2(768, "b"),
-    "dinov2-vit-l-14": _dinov2(1024, "l"),
-    "dinov2-vit-g-14": _dinov2(1536, "g"),
+    "dinov2-vit-s-14": _dinov2(384, 6.1e9, "s"),
+    "dinov2-vit-b-14": _dinov2(768, 23.4e9, "b"),
+    "dinov2-vit-l-14": _dinov2(1024, 81.1e9, "l"),
+    "dinov2-vit-g-14": _dinov2(1536, 295.0e9, "g"),
 }
 DIGITS, DIGITS_DIMS = "digits64", 64  # the committed net of 8x8 digits
 CLASSIFIER = "classifier"  # a small net, trained on the data set
