@@ -166,7 +166,7 @@ def _brief(value: Any) -> str:
 
 
 def by_column(metric: str, primary: Declared, outcomes: Mapping[str, Declared]) -> dict[str, tuple[str, Declared]]:
-    """What is measured, by column: what messages call it, and its declaration; the primary metric first."""
+    """Return the name and the declaration of each metric, by column; the primary metric is first."""
     return {"value": (metric, primary), **{name: (name, declared) for name, declared in outcomes.items()}}
 
 

@@ -1,4 +1,4 @@
-"""What nets are sampled and measured against. Imports no torch-fidelity: steps of a training hold it, too."""
+"""The data and the reference set that nets are measured against. Imports no torch-fidelity, which steps do not need."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def cache_root() -> Path:
 
 
 def cached_folder(name: str, read: Callable[[Path], Content | None], write: Callable[[Path], None]) -> Content:
-    """What `read` returns of a folder of the cache; where it returns None, `write` fills the folder first.
+    """Return what `read` reads of a folder of the cache; where that is None, `write` fills the folder first.
 
     A single process writes while the others wait. Raises OSError when the folder is removed meanwhile.
     """

@@ -70,7 +70,7 @@ def _without_sampling(spec: Spec) -> Spec:
 
 @dataclass(frozen=True)
 class TeacherReference:
-    """What the students of a teacher are measured against."""
+    """The data, reference set and outputs of a teacher that its students are measured against."""
 
     reference: EvaluationReference
     teacher_size: int
