@@ -28,7 +28,7 @@ TeacherSamples = Mapping[str, metrics.Statistics | None]
 
 
 def load_reference(spec: Spec, device: str, features_folder: Path | None) -> EvaluationReference:
-    """Load what nets of `spec` are measured against, on `device`; `features_folder` has the trained feature net, if any.
+    """Load what nets of `spec` are measured against; `features_folder` has the feature net that was trained for it.
 
     Raises FileNotFoundError and ValueError as `features.extractor_of`, which comes first, and `datasets.load` do.
     """
