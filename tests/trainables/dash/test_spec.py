@@ -44,7 +44,11 @@ def changed(tiny: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
         ("evaluate.guidance", {"w_max": 3.0, "beta": 0.0}, "greater than 0"),
         ("evaluate.sampler", "euler", "must be one of ddim, ddim_consistent, dpmpp_2m, unipc"),
         ("evaluate.guidance", {"choose": [1.0]}, "at least 2 items"),
-        ("evaluate.guidance", {"choose": [1.0, {"w_max": 3.0}, {"w_max": 3.0}]}, "adaptive 1 to 3, beta 5 stands"),
+        (
+            "evaluate.guidance",
+            {"choose": [1.0, {"w_max": 3.0}, {"w_max": 3.0}]},
+            "duplicate guidance scale adaptive 1 to 3, beta 5",
+        ),
         ("evaluate.guidance", {"choose": [1.0, {"choose": [1.0, 2.0]}]}, "Input tag 'choose'"),
         ("evaluate.sampler_steps", 1, "greater than or equal to 2"),
         ("evaluate.at_steps", [4, 2], "each step must be above the one before"),
