@@ -90,7 +90,7 @@ class Output:
         steps = as_number(numbers.get("steps", 0))
         if steps is None or not 0 <= steps < math.inf:
             del numbers["steps"]
-        metric = self.rung_metric()
+        metric = self._command.progress.metric or self._command.metric.key  # what is compared at rungs
         value = value_at(row, metric)
         return int(step), numbers if value is MISSING else {**numbers, metric: value}
 
@@ -104,9 +104,6 @@ class Output:
             self.notes.append(f"command.progress: {slow}; no further progress was read")
             return None
         return groups and {name: printed.value for name, printed in groups.items()}
-
-    def rung_metric(self) -> str:
-        return self._command.progress.metric or self._command.metric.key
 
     def metrics(self, folder: Path, cwd: Path | None = None) -> dict[str, Printed]:
         """Return the value of each metric, by column.
