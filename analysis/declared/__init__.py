@@ -1,1 +1,1 @@
-"""What a run declares before it starts: factors, their levels and cells, outcomes and their scales."""
+"""Declarations before a run: factors, levels, cells, outcomes and their scales."""

@@ -1,4 +1,4 @@
-"""The data sets that a run repeats its ablation on: the setting that names them, and their names."""
+"""Data sets that a run repeats its ablation on: the setting that names them, their names."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class DataSets:
 
     @property
     def canonical(self) -> str:
-        """What is sealed next to the claims, which are tested on each of them."""
+        """The text sealed next to the claims, which are tested on each data set."""
         return f"across {self.name}: {', '.join(self.levels)}"
 
     def described(self) -> dict[str, Any]:
@@ -37,7 +37,7 @@ class DataSets:
 
 
 def arm_name(cell: str, block: int, data_set: str = "") -> str:
-    """Return the name of the arm of a cell in a block; `data_set` is empty in a run on a single data set."""
+    """Return the name of a cell's arm in a block; `data_set` is empty for a single data set."""
     return f"{data_set}-{cell}-b{block}" if data_set else f"{cell}-b{block}"
 
 

@@ -12,7 +12,7 @@ DEFAULTS = "own"  # of a search's confirmation: the space's settings
 
 
 def cell_name(on: Collection[str], components: Sequence[str]) -> str:
-    """`full` with all components on, `base` with none, else the names that are on, joined by `+` in order."""
+    """Return `full` (all on), `base` (none on) or the names that are on, joined by `+` in order."""
     if len(on) == len(components):
         return FULL
     return "+".join(name for name in components if name in on) or BASE
@@ -24,9 +24,9 @@ def subset(mask: int, components: Sequence[str]) -> frozenset[str]:
 
 
 def factorial_cells(components: Sequence[str]) -> tuple[str, ...]:
-    """The 2^k cells of the full factorial, index = bit mask (so the first is `base`, the last `full`).
+    """Return the 2^k cells of the full factorial; the index is the bit mask.
 
-    Without components no cells and no effects exist.
+    The first is `base`, the last `full`. Without components no cells and no effects exist.
     """
     if not components:
         return ()

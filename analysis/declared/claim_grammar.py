@@ -1,4 +1,4 @@
-"""Reads a claim: a recursive descent over its tokens. Plain Python, so that a space is checked quickly."""
+"""Recursive-descent parser of claims, in plain Python so that a space is checked quickly."""
 
 from __future__ import annotations
 
@@ -41,7 +41,11 @@ _TOKEN = re.compile(
 
 
 def parse_claim(text: str, vocabulary: Vocabulary) -> Claim:
-    """Parse a claim. Raises ValueError, with a message that states what is allowed, for what is none."""
+    """Parse a claim.
+
+    Raises:
+        ValueError: The text is no claim. The message states what is allowed.
+    """
     try:
         return _Parser(text, vocabulary, _tokens(text)).claim()
     except ValueError as error:

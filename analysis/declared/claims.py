@@ -35,7 +35,7 @@ Subject = Literal["share", "effect", "value"]  # what a claim is about
 
 @dataclass(frozen=True, kw_only=True)
 class Vocabulary:
-    """What claims may speak of.
+    """Names that claims may use.
 
     cells: each cell, baseline and `teacher` that the run will have a value for. outcomes: the scale of each, the
     primary first. points: of those that are rates, the points in a unit of the metric.
@@ -53,8 +53,10 @@ class Vocabulary:
 
 @dataclass(frozen=True, kw_only=True)
 class Term:
-    """coefficient * quantity of the named components (of a single cell, for `value`; of a component and its level, for
-    `level`)."""
+    """A coefficient times a quantity of the named components.
+
+    names: for `value` a single cell, for `level` a component and its level.
+    """
 
     coefficient: float
     quantity: str
@@ -81,8 +83,10 @@ class Claim:
 
     @property
     def hypothesis(self) -> str:
-        """The tested equation in canonical form; `x > 0` and `x < 0` test the same equation, unless they
-        are one-sided."""
+        """The tested equation in canonical form.
+
+        `x > 0` and `x < 0` test the same equation, unless they are one-sided.
+        """
         if self.one_sided:
             return self.canonical
         unit = self.unit
@@ -99,7 +103,7 @@ class Claim:
 
     @property
     def sided(self) -> str:
-        """How a text of the claim ends."""
+        """The end of a text of the claim: `, one-sided`, or empty."""
         return ", one-sided" if self.one_sided else ""
 
     @property
@@ -120,12 +124,15 @@ class Claim:
 
 
 def further_hypotheses(claims: Sequence[Claim], components: Sequence[str], tested: str = "shapley") -> int:
-    """How many different tests the claims add to those of each component's tested effect against zero."""
+    """Count the tests that claims add to those of each component's tested effect against zero."""
     quantity = {"main_effect": "effect"}.get(tested, tested)  # as claims call it
     return len({claim.hypothesis for claim in claims} - {f"1*{quantity}({name}) is 0" for name in components})
 
 
 def seal(claims: Sequence[str]) -> str:
-    """What a run keeps of its claims (canonical forms, in any order), so that a later change shows: 16 hex digits."""
+    """Return the seal of claims (canonical forms, in any order): 16 hex digits.
+
+    A run keeps it, so that a later change shows.
+    """
     text = json.dumps(sorted(set(claims)), separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]

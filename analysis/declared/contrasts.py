@@ -21,9 +21,10 @@ Quantity = Literal["shapley", "leave_one_out", "add_one_in", "main_effect"]  # a
 
 
 def shapley(component: int, k: int) -> FloatArray:
-    """(2^k,) weights of the exact Shapley value: sum over S without i of |S|!(k-|S|-1)!/k! (v(S+i) - v(S)).
+    """Return the (2^k,) weights of the exact Shapley value of a component (Shapley 1953).
 
-    Shapley (1953). The k vectors sum to `total_gain(k)`, regardless of the interactions.
+    The value is the sum over S without i of |S|!(k-|S|-1)!/k! (v(S+i) - v(S)). The k vectors sum to
+    `total_gain(k)`, regardless of the interactions.
     """
     weights = np.zeros(2**k)
     bit = 1 << component
@@ -37,7 +38,9 @@ def shapley(component: int, k: int) -> FloatArray:
 
 
 def factorial_effect(members: Iterable[int], k: int) -> FloatArray:
-    """(2^k,) weights of a main effect (one member) or interaction (multiple), averaged over the other components.
+    """Return the (2^k,) weights of a main effect (one member) or interaction (multiple).
+
+    It is averaged over the other components.
 
     Differences of differences, not halved as in Yates's convention: for {i, j} the mean over S of
     v(S+i+j) - v(S+i) - v(S+j) + v(S), so 0 means that the two components simply add up.
@@ -57,7 +60,7 @@ def difference(plus: int, minus: int, k: int) -> FloatArray:
 
 
 def leave_one_out(component: int, k: int) -> FloatArray:
-    """(2^k,) weights of v(full) - v(full without i): the loss when only the component is removed."""
+    """Return the (2^k,) weights of v(full) - v(full without i), the loss by removing only i."""
     full = 2**k - 1
     return difference(full, full & ~(1 << component), k)
 
@@ -78,20 +81,21 @@ def by_cell(weights: FloatArray, cells: Sequence[str]) -> dict[str, float]:
 
 
 def over_cells(vector: FloatArray, grid: Grid) -> dict[str, float]:
-    """Return the non-zero weights of a vector over the combinations of reference and full level, by cell."""
+    """Return the non-zero weights over combinations of reference and full level, by cell."""
     return by_cell(vector, grid.corners or factorial_cells(grid.components))
 
 
 def has_factorial(grid: Grid) -> bool:
-    """Whether contrasts over all combinations make sense: of a fraction, or of many components, they do not."""
+    """Whether contrasts over all combinations make sense: not of a fraction or many components."""
     return bool(grid.corners) or (len(grid.components) <= MAX_JOINED and not grid.is_fraction)
 
 
 def headline_effect(grid: Grid, i: int) -> tuple[Quantity | None, dict[str, float]]:
-    """The effect of component `i` that this design can estimate and tests against zero, and its weights by cell.
+    """Return the effect of component `i` that is tested against zero, and its weights by cell.
 
-    The Shapley value where each cell of the factorial is planned; of a fraction the main effect; else leave-one-out,
-    else add-one-in, else the main effect.
+    It is the first that this design can estimate: the Shapley value where each cell of the
+    factorial is planned; of a fraction the main effect; else leave-one-out, else add-one-in, else
+    the main effect.
     """
     name = grid.components[i]
     main = grid.effect(name, grid.factors[i].full)

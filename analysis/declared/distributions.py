@@ -1,4 +1,4 @@
-"""What a search draws a setting from, as Optuna's distributions."""
+"""Distributions that a search draws settings from, as Optuna's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an ablation varies: factors with their levels, and the cells that combinations of levels make. Plain Python."""
+"""Factors of an ablation, and the cells that combinations of levels make. Plain Python."""
 
 from __future__ import annotations
 
@@ -80,7 +80,10 @@ class Grid:
 
     @cached_property
     def corners(self) -> tuple[str, ...]:
-        """The cells with each factor at its reference or full level, by bit mask; none unless all were planned."""
+        """The cells with each factor at its reference or full level, by bit mask.
+
+        None unless all were planned.
+        """
         if len(self.factors) > MAX_ENUMERATED:
             return ()
         cells = tuple(self.name(levels) for levels in product_of_ends(self.factors))
@@ -88,8 +91,11 @@ class Grid:
 
     @cached_property
     def columns(self) -> tuple[int, ...]:
-        """Of each two-level factor, the planned cells in which it is not at its full level: bit i is the i-th of
-        `sorted(planned)`. The product of two contrasts is the XOR of their columns."""
+        """Of each two-level factor, the planned cells in which it is not at its full level.
+
+        Bit i is the i-th of `sorted(planned)`. The product of two contrasts is the XOR of their
+        columns.
+        """
         cells = sorted(self.planned)
         return tuple(
             sum(1 << i for i, cell in enumerate(cells) if cell[at] != factor.full)
@@ -98,8 +104,11 @@ class Grid:
 
     @cached_property
     def is_fraction(self) -> bool:
-        """Whether the cells are a regular two-level fraction of resolution IV or more: a part of all combinations in
-        which main effects are mixed neither with each other nor with effects of two components."""
+        """Whether the cells are a regular two-level fraction of resolution IV or more.
+
+        Such a part of all combinations mixes main effects neither with each other nor with effects
+        of two components.
+        """
         if self.is_complete or len(self.factors) < 4 or any(len(factor.levels) != 2 for factor in self.factors):
             return False
         n = len(self.planned)
@@ -115,8 +124,11 @@ class Grid:
         return self.factors[self.components.index(name)]
 
     def settings_of_others(self, name: str, levels: Sequence[str]) -> list[tuple[Levels, Levels]]:
-        """The combinations of the other factors, as (before, after) the factor called `name`, in which each of its
-        `levels` was planned; none where the factor has more levels, which are not averaged."""
+        """Return the combinations of the other factors in which each of `levels` was planned.
+
+        Each is the levels (before, after) the factor called `name`. Empty where other factors have
+        only one such combination, so that nothing is averaged.
+        """
         at = self.components.index(name)
         order = [{level: i for i, level in enumerate(factor.levels)} for factor in self.factors]
         every = sorted(
@@ -133,9 +145,12 @@ class Grid:
         return pairs if len(pairs) > 1 or len(self.factors) == 1 else []
 
     def effect(self, name: str, level: str) -> dict[str, float]:
-        """Weights by cell of a level's effect: its mean over the combinations of the other factors, minus the
-        reference's. Combinations that were planned for both count; empty if none exist. Of a fraction, the
-        mean over all cells with the level minus that over all cells without."""
+        """Return the weights by cell of a level's effect.
+
+        The effect is the level's mean over the combinations of the other factors, minus the
+        reference's. Combinations that were planned for both count; empty if none exist. Of a
+        fraction, it is the mean over all cells with the level minus that over all cells without.
+        """
         if self.is_fraction:
             at, share = self.components.index(name), 2 / len(self.planned)
             return {self.name(cell): share if cell[at] == level else -share for cell in sorted(self.planned)}
@@ -150,7 +165,10 @@ class Grid:
         return self.name(tuple(factor.reference if factor.name == name else factor.full for factor in self.factors))
 
     def trend(self, name: str) -> dict[str, float]:
-        """Weights by cell of the least-squares line through the doses: its rise from the lowest to the highest."""
+        """Return the weights by cell of the trend over doses.
+
+        It is the rise of the least-squares line from the lowest to the highest dose.
+        """
         factor = self.factor(name)
         middle = sum(factor.doses) / len(factor.doses)
         squares = sum((dose - middle) ** 2 for dose in factor.doses)
@@ -180,7 +198,7 @@ def _rank(rows: Iterable[int]) -> int:
 
 
 def combinations(factors: Sequence[Factor]) -> Iterator[Levels]:
-    """Each combination of levels; the first factor's level changes fastest, so switches count like bits."""
+    """Yield each combination of levels, the first factor's fastest: switches count like bits."""
     for levels in product(*(factor.levels for factor in reversed(factors))):
         yield levels[::-1]
 
@@ -192,11 +210,15 @@ def product_of_ends(factors: Sequence[Factor]) -> Iterator[Levels]:
 
 
 def cell_of(factors: Sequence[Factor], levels: Mapping[str, str]) -> str:
-    """`full` with each factor at its full level, `base` with each at its reference; else the factors that are at
-    neither reference, joined by `+` in order: `anchor` at its full level, `anchor=low` at another.
+    """Return the name of the cell with these levels.
 
-    With more factors than names can be joined of: `without_anchor`, `with_anchor=low` where one factor is not at its
-    full level, and else `cell_0110101`, the position of each factor's level (1: on).
+    `full` with each factor at its full level, `base` with each at its reference; else the factors
+    that are at neither reference, joined by `+` in order: `anchor` at its full level, `anchor=low`
+    at another.
+
+    With more factors than names can be joined of: `without_anchor`, `with_anchor=low` where one
+    factor is not at its full level, and else `cell_0110101`, the position of each factor's level
+    (1: on).
     """
     changed = [factor for factor in factors if levels[factor.name] != factor.full]
     if not changed:

@@ -1,4 +1,4 @@
-"""Two-level fractions of resolution IV: their generators, and the effects that they alias. Plain Python."""
+"""Two-level fractions of resolution IV: generators and aliased effects. Plain Python."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def screening_cells(components: int) -> Iterator[tuple[bool, ...]]:
 
 @dataclass(frozen=True, kw_only=True)
 class Contrast:
-    """A comparison of a fraction (n runs allow n - 1): runs with a plus sign against runs with a minus sign.
+    """A comparison of a fraction's runs: plus signs against minus signs (n runs allow n - 1).
 
     component: whose main effect it is, if any. pairs: the effects of two components that it is the sum of. triples: of
     a main effect, the effects of three components that it is aliased with. off: its column, as in `Grid.columns`.
@@ -76,7 +76,7 @@ class Contrast:
 
 @lru_cache(maxsize=8)
 def contrasts_of(grid: Grid) -> tuple[Contrast, ...]:
-    """Return the contrasts of a fraction: main effects, sums of pairs, then those of only higher order.
+    """Return the contrasts of a fraction: main effects, sums of pairs, then higher orders only.
 
     All aliased effects enter with a plus sign, because the full method is one of the runs.
     """

@@ -1,4 +1,4 @@
-"""How effects are tested, as a run declares it: paired by seed or not, and the level of its tests."""
+"""Rules for testing effects, as a run declares them: paired by seed or not, and the level."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Inference:
 
     @property
     def method(self) -> str:
-        """How notes of tables call the comparison."""
+        """The name of the comparison in notes of tables."""
         return "by block" if self.paired else "unpaired (Welch)"
 
 

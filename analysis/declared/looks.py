@@ -1,4 +1,4 @@
-"""Declared looks: after how many blocks a run is tested, and how much of the error each look may use."""
+"""Declared looks: the blocks after which a run is tested, and the error each look may use."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FUTILITY = 0.10  # conditional power below which a hypothesis counts as hopeless
 
 @dataclass(frozen=True, kw_only=True)
 class Looks:
-    """When a run is tested. `blocks`: numbers of finished blocks, rising, the last is the maximum of the run."""
+    """Tests of a run after each of `blocks` finished blocks: rising, the last is the maximum."""
 
     blocks: tuple[int, ...]
     spending: Spending
@@ -28,7 +28,7 @@ class Looks:
 
     @property
     def canonical(self) -> str:
-        """What is sealed next to the claims."""
+        """The text sealed next to the claims."""
         return f"looks {','.join(map(str, self.blocks))} {self.spending} futility {self.futility:g}"
 
 

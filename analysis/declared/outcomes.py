@@ -1,4 +1,4 @@
-"""Outcomes: the columns that effects are estimated on, each in its direction and on its scale."""
+"""Outcomes: the columns that effects are estimated on, each with its direction and scale."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """A column, or a column at a budget: `loss@100` is what the loss was after 100 training steps.
+    """A column, or a column at a budget: `loss@100` is the loss after 100 training steps.
 
     scale: on which effects are estimated and add up. range: the values that the metric can have, where it is bounded
     both ways; the logit scale works within it, (0, 1) unless declared. edge: how far inside values on the boundary of
@@ -41,7 +41,7 @@ class Outcome:
 
     @property
     def points(self) -> float | None:
-        """Points in one unit of a rate: 100 where it is a fraction, 1 where it is in per cent. None for no rate."""
+        """Points in one unit of a rate: 100 of a fraction, 1 of per cent; None if it is no rate."""
         bounded = self.range is not None or self.scale == "logit"
         return {(0.0, 1.0): 100.0, (0.0, 100.0): 1.0}.get(self.bounds) if bounded else None
 
@@ -67,7 +67,7 @@ class Outcome:
         return y if self.better == "higher" else -y
 
     def slope(self, values: FloatArray, scale: Scale) -> FloatArray:
-        """How much the scale rises per unit of the metric, at these values."""
+        """Return the rise of the scale per unit of the metric, at these values."""
         y = np.asarray(values, dtype=np.float64)
         if scale == "identity":
             return np.ones_like(y)

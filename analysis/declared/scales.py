@@ -1,4 +1,4 @@
-"""How finely an outcome is measured, and the scale that its values allow: corrections at the boundary, fallbacks."""
+"""Resolution of an outcome, and the scale its values allow: edge corrections, fallbacks."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _denominator(fractions: FloatArray) -> int | None:
 
 
 def placed(outcome: Outcome, values: FloatArray, arms: Sequence[str]) -> tuple[Outcome, str]:
-    """The outcome on a scale that can take all the values, and a message on what was done for it.
+    """Return the outcome on a scale that takes all the values, and a message on what was done.
 
     A few values on the boundary, such as an accuracy of 1 or a loss of 0, are moved half a step of the measurement
     inside; otherwise the outcome is analyzed on the identity scale.

@@ -1,4 +1,4 @@
-"""The numbers: cells and claims (plain Python), the model, contrasts, attribution, verdicts, variance, power.
+"""Statistics: cells and claims, model, contrasts, attribution, verdicts, variance, power.
 
-`findings` computes all results in the report of a run.
+Cells and claims are plain Python. `findings` computes all results in the report of a run.
 """

@@ -33,7 +33,7 @@ MAX_SURVIVORS = 5  # of a screening
 
 @dataclass(frozen=True, kw_only=True)
 class ComponentRow:
-    """Effect of a single component; every Estimate is positive where the component makes the outcome better."""
+    """Effects of a component; each Estimate is positive where it makes the outcome better."""
 
     component: str
     shapley: Estimate
@@ -72,9 +72,10 @@ class Interaction:
 
 @dataclass(frozen=True, kw_only=True)
 class ScaleResult:
-    """Attribution of an outcome on a scale. gains: v(full) - v(other) by name of the other (base and each baseline).
+    """Attribution of an outcome on a scale.
 
-    levels: of the factors that are more than on or off. v: the outcome on the scale, more being better.
+    gains: v(full) - v(other) by name of the other (base and each baseline). levels: of the factors
+    that are more than on or off. v: the outcome on the scale, more being better.
     """
 
     outcome: Outcome
@@ -95,7 +96,7 @@ class ScaleResult:
 
 @dataclass(frozen=True, kw_only=True)
 class _Observed:
-    """An outcome on a scale, by row of the results: y, and the resolution of the measurement at them."""
+    """An outcome on a scale, by row of the results: y, and the resolution of its measurement."""
 
     y: pd.Series
     magnitude: pd.Series  # what the rounding of y is relative to
@@ -128,12 +129,20 @@ def analyze_scale(
     grid_step: Resolution | None = None,
     inference: Inference = DEFAULT,
 ) -> ScaleResult:
-    """Fit the factorial cells of `results` (columns cell, block, kind and the outcome's) and estimate each contrast.
+    """Fit the factorial cells of `results` and estimate each contrast.
 
-    scale: the outcome's unless given; arms without the outcome are omitted. grid_step: the resolution of its
-    measurement. inference: how effects are tested. Baselines never enter the fit of the
-    components: each joins a separate fit for its comparison with `full`, so that a baseline with another variance
-    cannot widen or narrow what is reported for the components.
+    Baselines never enter the fit of the components: each joins a separate fit for its comparison
+    with `full`, so that a baseline with another variance cannot widen or narrow what is reported
+    for the components.
+
+    Args:
+        results: A row per arm, with columns cell, block, kind and the outcome's. Arms without the
+            outcome are omitted.
+        grid: The cells that were planned.
+        outcome: The column that effects are estimated on.
+        scale: The outcome's unless given.
+        grid_step: The resolution of the outcome's measurement.
+        inference: How effects are tested.
     """
     scale = scale or outcome.scale
     results, observed = _observed(results, outcome, scale, grid_step)
@@ -157,9 +166,10 @@ def analyze_scale(
 
 
 def with_worst_values(results: pd.DataFrame, failed_arms: pd.DataFrame, scale: ScaleResult) -> pd.DataFrame:
-    """The results, and a value for each failed arm: as bad, for its cell and block, as the worst arm.
+    """Return the results with a value for each failed arm, as bad as the worst arm.
 
-    failed_arms: a row per arm, with its cell and block; an arm without a result gets no value.
+    The value is as bad for its cell and block. failed_arms: a row per arm, with its cell and block; an arm
+    without a result gets no value.
     """
     column = scale.outcome.name
     finite = np.isfinite(scale.improvement(results[column].to_numpy(dtype=float)))
@@ -231,8 +241,10 @@ def _interactions(fit: TwoWayFit, grid: Grid) -> tuple[Interaction, ...]:
 
 
 def survivors(rows: Sequence[ComponentRow], alpha: float) -> list[str]:
-    """The components that a follow-up continues with: those with a significant effect after Holm, the five largest at
-    most, in their order."""
+    """Return the components that a follow-up continues with, in their order.
+
+    Those with a significant effect after Holm, the five largest at most.
+    """
     significant = [row for row in rows if row.p_holm <= alpha]
     largest = sorted(significant, key=lambda row: -abs(row.effect.value))[:MAX_SURVIVORS]
     return [row.component for row in rows if row in largest]

@@ -1,6 +1,7 @@
-"""The full method against the baselines, the teacher and its smaller cells, regardless of the outcome.
+"""Comparisons of the full method with baselines, the teacher and its smaller cells.
 
-Exploratory and unadjusted: common questions, in addition to the declared claims.
+They are made whatever the outcome, exploratory and unadjusted: common questions, in addition to the
+declared claims.
 """
 
 from __future__ import annotations
@@ -28,8 +29,12 @@ FAR = 3.0  # times the teacher's value, from which students are reported as far 
 
 @dataclass(frozen=True, kw_only=True)
 class BaselineComparison:
-    """The full method against another arm: `estimate` is its improvement on the scale of the headline. role: why the
-    other is of interest."""
+    """Comparison of the full method with another arm.
+
+    Attributes:
+        role: Why the other arm is of interest.
+        estimate: The improvement of the full method over it, on the scale of the headline.
+    """
 
     against: str
     role: str
@@ -101,7 +106,7 @@ def _against_teacher(results: pd.DataFrame, headline: ScaleResult) -> Estimate:
 
 
 def noninferior_cells(planned: Sequence[str], headline: ScaleResult) -> tuple[str, ...]:
-    """The planned cells with fewer components than the full method whose mean is no worse, the best first."""
+    """Return planned cells with fewer components and a mean no worse than `full`, best first."""
     means = dict(zip(headline.fit.cells, headline.fit.means, strict=True))
     full = means.get(FULL)
     if full is None or headline.fraction:  # the best of many runs of a screening is best by chance
@@ -151,7 +156,7 @@ def _on_scale(frame: pd.DataFrame, outcome: Outcome) -> Outcome:
 
 
 def short_training_notes(results: pd.DataFrame, headline: ScaleResult, along: Sequence[Budget]) -> list[str]:
-    """Notes on a training too short to conclude from; empty without evidence of it."""
+    """Return notes on a training too short to conclude from; empty without evidence of it."""
     sentences = []
     teacher = _against_teacher(results, headline)
     if headline.scale == "log" and teacher.has_value and teacher.value < -log(FAR):

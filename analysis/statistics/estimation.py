@@ -1,4 +1,4 @@
-"""Estimates each effect on each outcome from the arms; claims are tested with these estimates."""
+"""Estimates of each effect on each outcome from the arms; claims are tested with them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Evidence:
     inference: Inference = DEFAULT
 
     def index(self, claim: Claim) -> int:
-        """Which of the outcomes a claim is about."""
+        """Return the index of the outcome that a claim is about."""
         names = [scale.outcome.name for scale in self.outcomes]
         return names.index(claim.outcome) if claim.outcome else 0
 
@@ -89,7 +89,7 @@ def _attributed(evidence: Evidence, grid: Grid, outcomes: Sequence[Outcome]) -> 
 
 
 def effects_with_worst(observed: Observations, scale: ScaleResult) -> Mapping[str, Estimate]:
-    """The tested effect of each component with bad values substituted for failed arms; empty without failed arms.
+    """Return each component's tested effect with bad values for failed arms; empty without any.
 
     Of unfinished plans too, which `estimate` tests without them. Without the resolution of the measurement: values that
     are substituted have none.

@@ -1,4 +1,7 @@
-"""All findings of the report of a run, computed once: attribution, verdicts, variance, cells, notes, the next run."""
+"""Findings of a run's report: attribution, verdicts, variance, cells, notes, the next run.
+
+All are computed once.
+"""
 
 from __future__ import annotations
 
@@ -89,7 +92,7 @@ def analyze_part(run: Run) -> Findings:
 
 
 def analyze_run(run: Run) -> list[Findings]:
-    """Analyze each part of a loaded run. Its data sets share a single family: of their claims and of their effects.
+    """Analyze each part of a loaded run; its data sets share one family of claims and effects.
 
     Raises:
         RunFolderError: An arm is of a data set that the run did not plan.
@@ -103,7 +106,7 @@ def analyze_run(run: Run) -> list[Findings]:
 
 
 def _findings(run: Run, family: FamilyResult, unread: Sequence[str], looks: LookResults | None = None) -> Findings:
-    """The findings of a part of a run after the tests of its claims: diagnostics, and the plan of the next run."""
+    """Findings of a part of a run after tests of its claims: diagnostics, plan of the next run."""
     lineage, observed = run.lineage, observations_of(run)
     family = with_decisions(lineage, family)
     outcomes, raws = family.outcomes, tuple(family.evidence.raws)
@@ -144,7 +147,7 @@ def _findings(run: Run, family: FamilyResult, unread: Sequence[str], looks: Look
 def _notes_on_run(
     run: Run, lineage: Lineage, claims_modified: bool, looks: LookResults | None, pairing: Sequence[str]
 ) -> list[str]:
-    """Where the run is from, how it was stopped, and whether it is as it was declared."""
+    """Return notes on a run's origin, how it was stopped, and whether it is as declared."""
     manifest = run.manifest
     late_claims = bool(manifest.get("claims_after_the_runs"))
     return [
@@ -158,7 +161,7 @@ def _notes_on_run(
 
 
 def _notes_on_arms(run: Run, headline: ScaleResult) -> list[str]:
-    """Which arms are missing, and what the design cannot tell without them or at all."""
+    """Return notes on missing arms, and on what the design cannot tell without them or at all."""
     outline, better = run.outline, run.outline.better("value")
     is_fixed = len(outline.parts) == 1 and outline.looks is None and outline.across is None
     planned = run.manifest.get("arms") if is_fixed else None
@@ -186,7 +189,7 @@ def explore_part(run: Run, texts: Sequence[str]) -> tuple[Verdict, ...]:
 
 
 def explore_run(run: Run, texts: Sequence[str]) -> list[tuple[Verdict, ...]]:
-    """Test claims that were written after the run on each of its parts, those of its data sets adjusted together.
+    """Test claims written after the run on each part, those of its data sets adjusted together.
 
     They are adjusted only among themselves, and each is exploratory, regardless of its p.
 

@@ -15,10 +15,11 @@ Weights = Mapping[str, float]
 
 @dataclass(frozen=True, kw_only=True)
 class LevelRow:
-    """A level against the reference, averaged over the other factors; or, with `level` trend, what a straight line
-    through the doses rises by from the lowest to the highest. Positive where it makes the outcome better.
+    """Effect of a level against the reference, averaged over the other factors.
 
-    dose: NaN if it has none. p_holm: adjusted over all levels and trends of an outcome.
+    With `level` trend, the rise of a straight line through the doses from the lowest to the
+    highest. Positive where it makes the outcome better. dose: NaN if it has none. p_holm: adjusted
+    over all levels and trends of an outcome.
     """
 
     component: str
@@ -30,7 +31,7 @@ class LevelRow:
 
 
 def level_rows(fit: TwoWayFit, grid: Grid) -> tuple[LevelRow, ...]:
-    """The levels of each factor that is more than on or off, and the trend of each that has doses."""
+    """Return the levels of each factor that is no switch, and the trend of each that has doses."""
     rows = []
     for factor in grid.factors:
         if factor.is_switch:

@@ -41,7 +41,7 @@ Error = Literal["blocks", "pooled"]  # what an effect is measured against: its v
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """A number with its standard error and interval; NaN where the table cannot give it, with the `reason`."""
+    """A number with its error and interval; NaN, with `reason`, where the table cannot give it."""
 
     value: float = nan
     se: float = nan
@@ -168,13 +168,16 @@ def fit_two_way(
 
 
 def power_of_two(values: FloatArray) -> float:
-    """A power of two by which the values can be divided exactly, so that none is above 2 in size."""
+    """Return a power of two that divides the values exactly, so that none is above 2 in size."""
     top = float(np.abs(values).max(initial=0.0))
     return ldexp(1.0, max(frexp(top)[1] - 1, -1021)) if top else 1.0
 
 
 def t_estimate(value: float, se: float, df: float, level: float = LEVEL, reason: str = "") -> Estimate:
-    """Estimate with the t interval of `df` degrees of freedom; none, for that reason, when df < 1 or se is NaN."""
+    """Return an estimate with the t interval of `df` degrees of freedom.
+
+    No interval, for `reason`, when df < 1 or se is NaN or 0.
+    """
     if df < 1 - 1e-9 or isnan(se):
         return Estimate(value=value, df=df, reason=reason or "one block gives no interval")
     if se == 0:
@@ -194,7 +197,7 @@ def directional_p(value: float, se: float, df: float) -> float:
 
 
 def weight_vector(fit: TwoWayFit, weights: Mapping[str, float]) -> tuple[FloatArray | None, str]:
-    """(C,) vector of named weights, or None and the reason why the fit does not determine that contrast."""
+    """Return the (C,) vector of weights, or None and why the fit does not determine a contrast."""
     empty = [cell for cell, weight in weights.items() if weight and cell not in fit.cells]
     if empty:
         return None, f"no finished arm in {', '.join(empty)}"
@@ -236,7 +239,7 @@ def ratio(
     error: Error = "blocks",
     level: float | None = None,
 ) -> Estimate:
-    """Ratio of two contrasts with Fieller's interval (Fieller 1954), at the smaller of their degrees of freedom.
+    """Return the ratio of two contrasts with Fieller's (1954) interval, at the smaller df.
 
     The interval is withheld, with the reason, unless the bottom is clear of zero and positive at `level`: otherwise the
     set of ratios that the data allow is unbounded, or refers to shares of a loss.
@@ -268,7 +271,7 @@ def ratio(
 def _errors(
     fit: TwoWayFit, error: Error, *pairs: tuple[FloatArray, FloatArray]
 ) -> tuple[tuple[float, ...], float, str]:
-    """Covariances of pairs of contrasts, degrees of freedom of the first's variance, and why an interval is missing."""
+    """Covariances of pairs of contrasts, df of the first's variance, why an interval is missing."""
     if error == "pooled":
         reason = "" if fit.df > 0 else "no residual degrees of freedom: one block gives no interval"
         return tuple(fit.residual_var * float(u @ fit.inverse @ v) for u, v in pairs), float(fit.df), reason
@@ -288,7 +291,7 @@ def _errors(
 
 
 def mean_estimate(sample: Sequence[float] | FloatArray, level: float = LEVEL, magnitude: float = 0.0) -> Estimate:
-    """Mean of independent values with the one-sample t interval. magnitude: scale of their rounding."""
+    """Return the mean of independent values with the t interval. magnitude: of their rounding."""
     values = np.asarray(sample, dtype=float)
     if len(values) == 0:
         return Estimate(reason="no block has every arm that it needs")
@@ -301,7 +304,7 @@ def mean_estimate(sample: Sequence[float] | FloatArray, level: float = LEVEL, ma
 
 
 def mean_and_sd(sample: Sequence[float] | FloatArray) -> tuple[float, float]:
-    """Mean and standard deviation (n - 1) without loss to overflow, underflow or an offset; NaN where undefined."""
+    """Return mean and SD (n - 1) without loss to overflow, underflow or an offset; NaN if none."""
     values = np.asarray(sample, dtype=float)
     if not len(values):
         return nan, nan
@@ -313,7 +316,7 @@ def mean_and_sd(sample: Sequence[float] | FloatArray) -> tuple[float, float]:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's (1979) adjusted p-values. NaN (not estimable) stays NaN but counts in the family's size."""
+    """Return Holm's (1979) adjusted p-values; NaN stays NaN but counts in the family's size."""
     order = sorted(range(len(p_values)), key=lambda i: inf if isnan(p_values[i]) else p_values[i])
     adjusted, running = [nan] * len(p_values), 0.0
     for rank, i in enumerate(order):

@@ -1,4 +1,4 @@
-"""What the next run could detect with the same design, and what more sampling repeats would gain."""
+"""Effects that a next run of the same design can detect; the gain of more sampling repeats."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from branchwise.analysis.statistics.power import EffectSD, Repeats, Sensitivity,
 def sensitivity_of_next(
     run: str, headline: ScaleResult, claims: Sequence[Claim], data_sets: int = 1
 ) -> Sensitivity | None:
-    """What another run of this design can see.
+    """Return the sensitivity of another run of this design.
 
     Args:
         run: The name of the run that the SD is from.
@@ -41,7 +41,7 @@ def sensitivity_of_next(
 
 
 def effect_sd(run: str, headline: ScaleResult) -> EffectSD | None:
-    """SD between blocks of the components' tested effects, the root of their mean variance; None if none varies."""
+    """Return the SD between blocks of tested effects (root mean variance); None if none varies."""
     varying = [row.effect for row in headline.rows if row.effect.se > 0 and row.effect.has_interval]
     if not varying:
         return None
@@ -50,7 +50,7 @@ def effect_sd(run: str, headline: ScaleResult) -> EffectSD | None:
 
 
 def more_repeats(results: pd.DataFrame, variance: Variance) -> Repeats | None:
-    """What doubled sampling repeats would buy.
+    """Return the gain of doubled sampling repeats.
 
     None unless the sampling noise was measured and the arms record the duration of their evaluation.
     """

@@ -1,4 +1,4 @@
-"""The number of blocks needed: power of the test that will decide, before a run and after it.
+"""Number of blocks needed: power of the test that will decide, before a run and after it.
 
 That test is the one-sample t over blocks, at the level that Holm leaves to the smallest of all declared hypotheses
 (alpha over their number). Effects are on the log scale (0.05 is about 5% of the metric). The SD of an effect between
@@ -32,7 +32,7 @@ SAME = ("trainable", "data", "teacher", "student", "train", "method", "evaluate"
 
 @dataclass(frozen=True, kw_only=True)
 class EffectSD:
-    """SD between blocks (log scale) of the components' tested effects, and its degrees of freedom."""
+    """SD between blocks (log scale) of the tested effects, and its degrees of freedom."""
 
     run: str
     sd: float
@@ -46,7 +46,7 @@ class EffectSD:
 
 @dataclass(frozen=True, kw_only=True)
 class Repeats:
-    """The effect of doubled sampling repeats: extra seconds per arm, and the relative narrowing of an interval."""
+    """Effect of doubled sampling repeats: extra seconds per arm, relative interval narrowing."""
 
     now: int
     seconds: float
@@ -55,7 +55,7 @@ class Repeats:
 
 @dataclass(frozen=True, kw_only=True)
 class Sensitivity:
-    """Which effects a design can detect, on the log scale, or in residual SDs when `effect_sd` is None."""
+    """Effects that a design can detect, on the log scale; residual SDs if `effect_sd` is None."""
 
     effect: str  # what is tested of each component: a key of EFFECTS
     blocks: int
@@ -70,8 +70,14 @@ class Sensitivity:
 
 @dataclass(frozen=True, kw_only=True)
 class Tested:
-    """What a design tests of its components: the effect, how many, and the mean variance of its contrast in a block, in
-    residual variances, where effects do not differ between blocks."""
+    """Tests of a design's components.
+
+    Attributes:
+        effect: The effect that is tested.
+        components: Their number.
+        variance: Mean variance of the contrast in a block, in residual variances, where effects do
+            not differ between blocks.
+    """
 
     effect: str
     components: int
@@ -137,7 +143,7 @@ def blocks_needed(effect: float, effect_sd: float, hypotheses: int = 1, alpha: f
 
 
 def seeds_needed(p: float, df: float, runs: int, alpha: float, one_sided: bool = False) -> int | None:
-    """Seeds in all at which a test would reject with 80% power if its mean and SD stay as they are.
+    """Return the seeds at which a test rejects with 80% power if its mean and SD stay the same.
 
     Args:
         p: Its p-value now.
@@ -180,9 +186,11 @@ def half_width(effect_sd: float, blocks: int, alpha: float = ALPHA) -> float:
 
 
 def average_power(planned: Sensitivity) -> float:
-    """Power at `detectable` averaged over what the SD may truly be, which is from `effect_sd.df` degrees of freedom.
+    """Return the power at `detectable`, averaged over the uncertainty of the SD.
 
-    Over the scaled inverse chi-squared distribution, by its quantiles: what many pilots of that size get on average.
+    The SD has `effect_sd.df` degrees of freedom. The average is over the scaled inverse chi-squared
+    distribution, by its quantiles: what many pilots of that size get on
+    average.
     """
     from scipy.special import chdtri
 
@@ -200,10 +208,17 @@ def average_power(planned: Sensitivity) -> float:
 def sensitivity(
     of: Tested, blocks: int, effect_sd: EffectSD | None = None, claims: int = 0, alpha: float = ALPHA
 ) -> Sensitivity:
-    """What `blocks` blocks of the design can detect, and what another block would add.
+    """Compute the effects that `blocks` blocks can detect, and the gain of another block.
 
-    claims: tests declared next to the tested effect of each component. alpha: the error that all share. ValueError for
-    fewer than one component or block, or an SD that is not above 0.
+    Args:
+        of: The tests of the design.
+        blocks: Their number.
+        effect_sd: SD of effects between blocks from an earlier run.
+        claims: Tests declared next to the tested effect of each component.
+        alpha: The error that all share.
+
+    Raises:
+        ValueError: Fewer than one component or block, or an SD that is not above 0.
     """
     if of.components < 1 or blocks < 1:
         raise ValueError("the sensitivity of a design takes at least one component and one block")
@@ -220,7 +235,10 @@ def sensitivity(
 
 
 def describe(planned: Sensitivity, repeats: Repeats | None = None) -> list[str]:
-    """Sentences for a terminal or a report: what the plan detects and another block adds, blocks for round effects."""
+    """Describe a plan: effects it detects, gain of another block, blocks for round effects.
+
+    Sentences for a terminal or a report.
+    """
     what = EFFECTS[planned.effect]
     an_effect = f"{'an' if what[0] in 'ae' else 'a'} {what}"
     number = planned.hypotheses
@@ -280,11 +298,12 @@ def _effect(effect: float, planned: Sensitivity) -> str:
 def earlier_noise(
     storage: Path, space: Mapping[str, Any], effect: str = "shapley", cells: int = 0
 ) -> tuple[EffectSD | None, Repeats | None]:
-    """Noise from the newest report under `storage` (`<run>/report/ablation.json`) that fits the planned space.
+    """Return the noise of the newest report under `storage` that fits the planned space.
 
-    Only runs with the same settings count, for noise depends on all of them, those that test the same effect, for the
-    SD is that of its contrast, and only those with enough degrees of freedom. Reports that cannot be read as such are
-    passed over: they are not this run's business.
+    Reports are `<run>/report/ablation.json`. Only runs with the same settings count, for noise
+    depends on all of them, those that test the same effect, for the SD is that of its contrast, and
+    only those with enough degrees of freedom. Reports that cannot be read as such are passed over:
+    they are not this run's business.
     """
     paths = sorted(storage.glob("*/report/ablation.json"), key=lambda path: -path.stat().st_mtime)
     for path in paths:

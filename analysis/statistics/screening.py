@@ -22,8 +22,11 @@ class FractionRow:
 
     @property
     def interaction(self) -> Estimate:
-        """Of a contrast of pairs, the sum of their differences of differences, as `interaction(a, b)` of a factorial
-        has them: double the estimate."""
+        """Double the estimate of a contrast of pairs.
+
+        That is the sum of their differences of differences, as `interaction(a, b)` of a factorial
+        has them.
+        """
         half = self.estimate
         return replace(half, value=2 * half.value, se=2 * half.se, low=2 * half.low, high=2 * half.high)
 
@@ -44,7 +47,7 @@ def ranks_only(fit: TwoWayFit, grid: Grid) -> bool:
 
 
 def ranked_only(estimate: Estimate, fit: TwoWayFit) -> Estimate:
-    """Return the estimate of a fraction, without interval and p-value where it has too few blocks to judge by.
+    """Return a fraction's estimate, without interval and p-value if it has too few blocks.
 
     With fewer than five blocks the test by block confirms no effect of a realistic size (power 29% for two residual SDs
     at three blocks), and the tests that would, of pooled residuals or of Lenth, err in 21 to 25% of runs without any
@@ -63,6 +66,6 @@ def half_normal(rows: Sequence[FractionRow]) -> list[tuple[FractionRow, float]]:
 
 
 def ranks(estimates: Sequence[Estimate]) -> list[float]:
-    """Return the rank of each estimate by size, 1 the largest; NaN if unknown, the same for equal sizes."""
+    """Return ranks of the estimates by size: 1 the largest, NaN if unknown, ties share a rank."""
     sizes = [abs(estimate.value) for estimate in estimates]
     return [1.0 + sum(other > size for other in sizes) if size == size else nan for size in sizes]

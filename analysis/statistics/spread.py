@@ -1,4 +1,4 @@
-"""The variance of an effect over blocks: the cluster-robust variance of the cell + block model, a block a cluster.
+"""Cluster-robust variance of an effect in the cell + block model, each block a cluster.
 
 CR2 (Bell & McCaffrey 2002), which is unbiased under equal variances, with their Satterthwaite degrees of freedom; the
 block effects are absorbed. Symbols and equation numbers are those of Pustejovsky & Tipton (2018, doi
@@ -28,7 +28,7 @@ IntArray = NDArray[np.intp]
 
 @dataclass(frozen=True, kw_only=True)
 class BlockVariance:
-    """The terms of V and of nu, for any contrast c of C cells over m blocks of P different patterns of cells.
+    """Terms of V and nu, for any contrast c of C cells over m blocks of P patterns of cells.
 
     Attributes:
         e_arm: (m, C), e_i' A_i R_i M of each block.
@@ -89,12 +89,15 @@ def covariance(variance: BlockVariance, first: FloatArray, second: FloatArray) -
 
 
 def is_identified(variance: BlockVariance, contrast: FloatArray) -> bool:
-    """Whether multiple blocks have each cell of the contrast, so that a variance between blocks can be estimated."""
+    """Return whether the variance of a contrast between blocks can be estimated.
+
+    This takes multiple blocks with each of its cells.
+    """
     return bool((np.einsum("i,pij,j->p", contrast, variance.null, contrast) < 1e-12 * (contrast @ contrast)).all())
 
 
 def freedom(variance: BlockVariance, contrast: FloatArray) -> float:
-    """Degrees of freedom nu of the variance of a contrast (C,) (11): blocks - 1 where none has a hole.
+    """Degrees of freedom nu of a contrast's (C,) variance (11): blocks - 1 if none has a hole.
 
     With q_i = root' R_i' A_i R_i M c, p_i' p_i is |A_i R_i M c|^2 - |q_i|^2, and p_i' p_j of two blocks is -q_i' q_j.
     """

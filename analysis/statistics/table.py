@@ -77,7 +77,7 @@ def cell_rows(observed: Observations, outline: Outline, headline: ScaleResult, r
 
 
 def _single_numbers(arms: pd.DataFrame, outline: Outline, outcome: str) -> list[CellRow]:
-    """Rows with a single number: of each teacher, and of real images against real images (the floor of the measure)."""
+    """Rows of a single number: of each teacher, and of real images against real images (floor)."""
     visible = {item.name: nan for item in outline.shown}
     of_teachers = [
         CellRow(cell=teacher.name, n=len(teacher.keys), mean=teacher.value, sd=_sampling_sd(teacher), shown=visible)

@@ -1,4 +1,4 @@
-"""Unpaired comparisons: contrasts of cell means with Welch's variance and Welch-Satterthwaite degrees of freedom."""
+"""Unpaired contrasts of cell means: Welch's variance and Welch-Satterthwaite df."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MIN_RUNS = 2  # of a cell, to see how its runs scatter
 
 @dataclass(frozen=True, kw_only=True)
 class CellVariance:
-    """How the runs of C cells scatter, in the unit of the fit.
+    """Scatter of the runs of C cells, in the unit of the fit.
 
     Attributes:
         variances: (C,) variance of each cell's mean, s^2 / n; NaN with a single run.
@@ -29,7 +29,10 @@ class CellVariance:
         return float((first * second)[used] @ self.variances[used])
 
     def freedom(self, contrast: FloatArray) -> float:
-        """Welch-Satterthwaite degrees of freedom of the variance of a contrast; NaN where no run of it scatters."""
+        """Welch-Satterthwaite degrees of freedom of a contrast's variance.
+
+        Without scatter, the sum of its cells' n - 1.
+        """
         used = contrast != 0
         parts = contrast[used] ** 2 * self.variances[used]
         top = float(parts.max(initial=0.0))

@@ -12,7 +12,7 @@ RESULT_KINDS: tuple[Kind, ...] = (*CELL_KINDS, "baseline")  # `search` arms chos
 
 @dataclass(frozen=True, kw_only=True)
 class AnalysisGroup:
-    """Arms that are analyzed together, by their kinds; `question` is what this part of a run answers."""
+    """Kinds of arms analyzed together; `question` is what this part of a run answers."""
 
     kinds: tuple[Kind, ...]
     name: str = ""

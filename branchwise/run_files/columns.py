@@ -12,7 +12,9 @@ Scale = Literal["log", "logit", "identity"]
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """A column of arms.parquet that a trainable fills; schema, objectives, gauges, tables and plots derive from it.
+    """A column of arms.parquet that a trainable fills.
+
+    Schema, objectives, gauges, tables and plots derive from it.
 
     A trainable that measures under multiple evaluations declares a column for each: `value` under the primary,
     `value(weak)` (see `under`) under the evaluation `weak`, with a separate `comparability_key(weak)`.
@@ -34,7 +36,7 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True)
 class PlotSpec:
-    """How a report draws one of a result's `tables`: a line for each cell, the mean over blocks, a panel for each `y`.
+    """A plot of one of a result's `tables`: a line per cell (mean over blocks), a panel per `y`.
 
     `x` names a single column, or two for their mean. A panel's axis is logarithmic where each value is above 0.
     """
@@ -56,7 +58,7 @@ def column_and_step(name: str) -> tuple[str, int | None]:
 
 
 def under(column: str, evaluation: str) -> str:
-    """The name of a column as measured under a named evaluation: `value(weak)`; no name: the primary evaluation."""
+    """Return a column's name under a named evaluation: `value(weak)`; no name: the primary."""
     return f"{column}({evaluation})" if evaluation else column
 
 

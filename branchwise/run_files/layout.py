@@ -27,7 +27,7 @@ class OutsideError(OSError):
 
 
 def inside(folder: Path, name: str) -> Path:
-    """Return the path of `name` in `folder`, which may be reached only by links within the folder.
+    """Return the path of `name` in `folder`; links on the way must stay within the folder.
 
     Args:
         folder: The folder that names it; may be a link.
@@ -69,12 +69,12 @@ def regular_file(folder: Path, name: str) -> Path | None:
 
 
 def is_file_name(text: str) -> bool:
-    """Return whether `text` is a valid file or folder name: no path, not hidden, no control characters."""
+    """Return whether `text` is a valid file name: no path, not hidden, no control characters."""
     return 0 < len(text) <= MAX_NAME and text[0] != "." and "/" not in text and "\\" not in text and text.isprintable()
 
 
 def remove(path: Path) -> None:
-    """Remove a file, a link (never what it leads to) or a folder with all that it holds, as far as that is possible."""
+    """Remove a file, a link (never its target) or a folder with its contents, where possible."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -84,7 +84,7 @@ def remove(path: Path) -> None:
 
 @contextmanager
 def staged_file(target: Path, durable: bool = True) -> Iterator[Path]:
-    """Write a file that replaces `target` at once, and only when the block ends without an error.
+    """Write a file that replaces `target` at once, only if the block ends without an error.
 
     Args:
         target: The file to create or replace.
@@ -111,7 +111,7 @@ def staged_file(target: Path, durable: bool = True) -> Iterator[Path]:
 
 @contextmanager
 def staged_folder(target: Path) -> Iterator[Path]:
-    """Fill a folder that replaces `target` at once, and only when the block ends without an error.
+    """Fill a folder that replaces `target` at once, only if the block ends without an error.
 
     Args:
         target: The folder to create or replace.

@@ -1,4 +1,4 @@
-"""The schema of each JSON file of a run folder: what is read is checked against it before anything uses a value.
+"""Schemas of the JSON files of a run folder, checked before any value that is read is used.
 
 Unlisted keys are kept unchanged. Keys that a reader relies on are listed, with their constraints.
 """
@@ -51,7 +51,7 @@ Level = bool | str | None
 
 
 class Schema(BaseModel):
-    """What a file must hold; other keys are let through."""
+    """Required content of a file; other keys are let through."""
 
     model_config = ConfigDict(extra="allow", strict=True)
 

@@ -1,4 +1,4 @@
-"""Seals and checksums: SHA-256 of a JSON file's content inside it, of a folder's files in a list.
+"""Seals, checksums: SHA-256 of a JSON file's content in it, of a folder's files in a list.
 
 They detect accidents. Anyone who edits a file can write the matching hash.
 """
@@ -62,7 +62,7 @@ def sha256_of(file: Path) -> str:
 
 
 def sums(files: Mapping[str, str]) -> bytes:
-    """Return the list of files with the SHA-256 of each, and as a comment the SHA-256 of these lines."""
+    """Return the list of files, each with its SHA-256, and a comment with that of these lines."""
     lines = "".join(f"{digest}  {file}\n" for file, digest in files.items()).encode()
     return lines + f"# {sha256(lines)}\n".encode()
 

@@ -1,1 +1,1 @@
-"""Claims, written in a space before the run and tested after it: their language, their verdicts, and their family."""
+"""Claims, written in a space before the run and tested after it: language, verdicts, family."""

@@ -1,4 +1,4 @@
-"""A family of hypotheses with a graph: the share of the 5% of each, and who inherits it after a rejection.
+"""A family of hypotheses with a graph: shares of the 5%, inherited after a rejection.
 
 Bretz, Maurer, Brannath & Posch (2009): the sequentially rejective procedure, which keeps the family-wise error for any
 weights that sum to one and any graph whose rows sum to at most one. Equal weights and equal edges are Holm's procedure.
@@ -15,10 +15,14 @@ Edges = dict[Key, dict[Key, float]]
 
 
 def adjusted(p_values: Mapping[Key, float], weights: Mapping[Key, float], edges: Edges[Key]) -> dict[Key, float]:
-    """Adjusted p-values: a hypothesis is rejected at level alpha where its p-value is at most alpha. NaN stays NaN.
+    """Return adjusted p-values: a hypothesis is rejected at alpha if its own is at most alpha.
 
-    p_values: of each hypothesis; weights: their shares of alpha at the start, 0 where absent; edges[a][b]: the part of
-    a's share that goes to b once a is rejected. A hypothesis without a p-value keeps its share.
+    A hypothesis without a p-value (NaN) stays NaN and keeps its share.
+
+    Args:
+        p_values: The p-value of each hypothesis.
+        weights: Shares of alpha at the start, 0 where absent.
+        edges: `edges[a][b]` is the part of a's share that goes to b once a is rejected.
     """
     share = {key: weights.get(key, 0.0) for key in p_values}
     graph: Edges[Key] = {key: dict(edges.get(key, {})) for key in p_values}
@@ -34,7 +38,7 @@ def adjusted(p_values: Mapping[Key, float], weights: Mapping[Key, float], edges:
 
 
 def _pass_on(first: Key, share: dict[Key, float], graph: Edges[Key]) -> None:
-    """Removes a rejected hypothesis from the graph: its share and its edges go to those it points to."""
+    """Remove a rejected hypothesis from the graph; its share and edges go to those it points to."""
     alpha, out = share.pop(first), graph.pop(first)
     for key in share:
         share[key] += alpha * out.get(key, 0.0)
@@ -50,9 +54,12 @@ def _pass_on(first: Key, share: dict[Key, float], graph: Edges[Key]) -> None:
 
 
 def gatekeeping(first: Sequence[Key], followers: Mapping[Key, Sequence[Key]]) -> tuple[dict[Key, float], Edges[Key]]:
-    """Weights and edges of a family in which the hypotheses of `first` share alpha equally, as Holm has it, and each
-    passes half of its share on to its `followers` once it is rejected; what a follower has, it gives half to the
-    others of its group and half back to `first`."""
+    """Return weights and edges of a family whose `first` hypotheses gate their followers.
+
+    The hypotheses of `first` share alpha equally, as Holm has it. Each passes half of its share on
+    to its `followers` once it is rejected. A follower gives half of what it has to the others of
+    its group and half back to `first`.
+    """
     weights: dict[Key, float] = {key: 1 / len(first) for key in first}
     edges: Edges[Key] = {}
     for key in first:

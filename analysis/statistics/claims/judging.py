@@ -1,4 +1,4 @@
-"""The family of a run's hypotheses: claims and tested effects adjusted for their number, over all its data sets."""
+"""Family of a run: claims and tested effects, adjusted for their number over all data sets."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ class FamilyResult:
     outcomes: tuple[ScaleResult, ...]
 
     def keys(self) -> list[Hashable]:
-        """What each hypothesis tests, of the claims and then of the rows by outcome: equal where it is the same."""
+        """Return keys of the claims, then of the rows by outcome; equal where the test is the same."""
         primary = self.outcomes[0].outcome.name
         rows = [_effect(scale, row) for scale in self.outcomes for row in scale.rows]
         return [*(_hypothesis(verdict, primary) for verdict in self.verdicts), *rows]
 
 
 def judge_each(parts: Sequence[Observations]) -> list[FamilyResult]:
-    """Estimate the effects on each data set and test its claims, each test separately: no p-value is adjusted."""
+    """Estimate the effects and test the claims of each data set; no p-value is adjusted."""
     results = []
     for observed in parts:
         evidence = estimate(observed)
@@ -48,7 +48,7 @@ def judge_each(parts: Sequence[Observations]) -> list[FamilyResult]:
 
 
 def judge_family(parts: Sequence[Observations], already_tested: Collection[str] = ()) -> list[FamilyResult]:
-    """Estimate the effects on each data set, and test all their claims and effects as one family.
+    """Estimate effects on each data set, and test all their claims and effects as one family.
 
     Args:
         parts: The arms on each data set, with the claims on them.
@@ -60,7 +60,7 @@ def judge_family(parts: Sequence[Observations], already_tested: Collection[str] 
 def adjust_family(
     parts: Sequence[FamilyResult], unfinished: str = "", already_tested: Collection[str] = ()
 ) -> list[FamilyResult]:
-    """Adjust for the size of the family: verdicts with statuses, outcomes with adjusted p-values.
+    """Adjust for the family's size: verdicts with statuses, outcomes with adjusted p-values.
 
     The claims and the tested effects of the components on the primary outcome, over all data sets, share alpha as Holm
     has it. The effects of a component on the other outcomes follow its effect on the primary, and are tested with the
@@ -92,7 +92,7 @@ def _not_judged(part: FamilyResult, unfinished: str) -> FamilyResult:
 
 @dataclass(frozen=True, kw_only=True)
 class _Hypotheses:
-    """The hypotheses of a single data set: of its rows by outcome, of its claims, and the p-value of each."""
+    """Hypotheses of a data set: of its rows by outcome, of its claims, and each p-value."""
 
     rows: Sequence[Sequence[Hashable | None]]
     claims: Sequence[Hashable]
@@ -171,7 +171,7 @@ def _hypothesis(verdict: Verdict, primary: str) -> Hashable:
 
 
 def _effect(scale: ScaleResult, row: ComponentRow) -> Hashable:
-    """A tested effect against zero; one that the design cannot estimate is told apart by its component."""
+    """Key of a tested effect against zero; by component if the design cannot estimate it."""
     outcome = scale.outcome.name
     return _equation(outcome, row.tested_weights, 0.0) if row.tested else (outcome, row.component)
 

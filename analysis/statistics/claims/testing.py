@@ -20,7 +20,10 @@ Form = Literal["effect", "ratio effect", "share", "value", "geometric mean", "ra
 
 @dataclass(frozen=True, kw_only=True)
 class Test:
-    """A claim against its bound. estimate: of its left side (all quantities moved there); p: against the bound."""
+    """A claim against its bound.
+
+    estimate: of its left side (all quantities moved there); p: against the bound.
+    """
 
     estimate: Estimate = field(default_factory=Estimate)
     bound: float = nan
@@ -59,7 +62,7 @@ def exponential(estimate: Estimate) -> Estimate:
 def against_bound(
     claim: Claim, estimate: Estimate, bound: float, form: Form, shifted: Mapping[float, Estimate] | None = None
 ) -> Test:
-    """Test an estimate against a bound; `shifted[b]`: estimate minus b where that needs the model."""
+    """Test an estimate against a bound; `shifted[b]`: estimate minus b if that needs the model."""
     test = Test(estimate=estimate, bound=bound, form=form, reason=estimate.reason)
     if not estimate.has_interval:
         return test

@@ -39,7 +39,7 @@ def value_test(
     grid: Resolution | None,
     inference: Inference,
 ) -> Test:
-    """Test a claim on values by the variance of its sum over the blocks that have each cell of it.
+    """Test a claim on values by the variance of its sum over blocks that have each of its cells.
 
     A value against a number, or against a multiple of another value, is tested on the log scale where all values are
     above 0, unless the identity scale was declared: skewed seeds make the test of their arithmetic mean err. One
@@ -81,8 +81,11 @@ def value_test(
 def _log_form(
     claim: Claim, weights: Mapping[str, float], first: str
 ) -> tuple[dict[str, float], float, bool, Form] | None:
-    """A claim as a sum of +-log(value) against log(target): by name its sign, the target, and whether the relation
-    turns round; None for one that is no comparison with a number or with a multiple of one other value."""
+    """Return a claim as a sum of +-log(value) against log(target).
+
+    By name its sign, the target, and whether the relation turns round; None for a claim that is no
+    comparison with a number or with a multiple of one other value.
+    """
     if claim.relation == "equivalent" or len(weights) > 2:
         return None
     lead = weights[first]
@@ -106,8 +109,10 @@ def _estimate(
     inference: Inference,
     on_log: bool,
 ) -> Estimate:
-    """The weighted sum of the values, or of their logarithms, with its t interval over blocks; of unpaired runs, with
-    Welch's."""
+    """Weighted sum of the values, or of their logarithms, with its t interval.
+
+    The interval is over blocks; of unpaired runs, it is Welch's.
+    """
     parts = {name: np.log(of) if on_log else of for name, of in values.items()}
     students = {name: of for name, of in parts.items() if name != TEACHER or teacher is None}
     constant = weights[TEACHER] * float(parts[TEACHER][0]) if teacher is not None else 0.0
@@ -162,7 +167,10 @@ def with_sampling(
     inference: Inference,
     weight: float = 1.0,
 ) -> Estimate:
-    """An estimate that holds `weight` times the transformed value of the teacher, including its sampling noise."""
+    """Add the teacher's sampling noise to an estimate that holds its value, `weight` times.
+
+    The value is transformed.
+    """
     if not estimate.has_interval:
         return estimate
     variance, df = _sampling(teacher, results, column, transform)
@@ -195,8 +203,10 @@ def _is_coarse(
 
 
 def _sampling(teacher: TeacherValue, results: pd.DataFrame, column: str, transform: Transform) -> tuple[float, float]:
-    """Variance of the teacher's value by its sampling, and its degrees of freedom: of its repeats, or those of all
-    the models where that is larger; 0 without repeats."""
+    """Sampling variance of the teacher's value, and its degrees of freedom; 0 without repeats.
+
+    Of its repeats, or those of all the models where that is larger.
+    """
     number = max(len(teacher.repeats), 1)
     samples = [[teacher.repeats]]
     if column == "value" and "value_repeats" in results:

@@ -29,8 +29,14 @@ Status = Literal["supported", "refuted", "not shown", "not judged", "exploratory
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """A tested claim. weights: of its quantities' cells; reason: why it is not tested, or what it depends on. seeds:
-    in all, that would decide it with 80% power if mean and SD stay as they are; None where that is unknown."""
+    """A tested claim.
+
+    Attributes:
+        weights: Of its quantities' cells.
+        reason: Why it is not tested, or what it depends on.
+        seeds: Seeds in all that would decide it with 80% power if mean and SD stay as they are;
+            None if unknown.
+    """
 
     claim: Claim
     status: Status
@@ -42,7 +48,7 @@ class Verdict:
 
 
 def judge(claims: Sequence[Claim], evidence: Evidence, grid: Grid) -> tuple[Verdict, ...]:
-    """Test each claim separately; `judge_family`, which knows the entire family, sets the statuses.
+    """Test each claim separately; `judge_family`, which knows the family, sets the statuses.
 
     Args:
         claims: Those that were declared.
@@ -64,7 +70,7 @@ def judge(claims: Sequence[Claim], evidence: Evidence, grid: Grid) -> tuple[Verd
 
 
 def _limit(test: Test, claim: Claim, evidence: Evidence, weights: Mapping[str, float]) -> float:
-    """The one-sided confidence limit of a claim's estimate: that of a two-sided interval at double the error."""
+    """One-sided limit of a claim's estimate: that of a two-sided interval at double the error."""
     alpha = 2 * evidence.inference.alpha
     if test.form == "share":
         fit = evidence.outcomes[evidence.index(claim)].fit
@@ -90,8 +96,10 @@ def seeds_notes(verdicts: Sequence[Verdict]) -> list[str]:
 
 
 def _runs(claim: Claim, test: Test, evidence: Evidence, weights: Mapping[str, float]) -> int:
-    """How many seeds a test rests on, of unpaired runs those of the cell that has the fewest; 0 where more seeds would
-    not be enough."""
+    """Number of seeds that a test rests on; 0 where more seeds would not be enough.
+
+    Of unpaired runs, those of the cell that has the fewest.
+    """
     if isnan(test.p) or claim.relation == "equivalent" or TEACHER in weights:
         return 0
     scale = evidence.outcomes[evidence.index(claim)]
@@ -103,7 +111,7 @@ def _runs(claim: Claim, test: Test, evidence: Evidence, weights: Mapping[str, fl
 
 
 def _agreeing(test: Test, other: Test, alpha: float) -> tuple[Test, str]:
-    """The test that both tables support: the larger p, and none that is significant where they disagree."""
+    """The test that both tables support: the larger p; not significant where they disagree."""
     if isnan(other.p) or test.favours != other.favours:
         return replace(test, p=1.0), "depends on the lost arms"
     return replace(test, p=max(test.p, other.p)), "depends on the lost arms" if test.p <= alpha < other.p else ""
@@ -145,8 +153,10 @@ def _test_effect(claim: Claim, scale: ScaleResult, weights: Mapping[str, float])
 
 
 def log_effect(outcome: Outcome, fraction: float) -> float:
-    """The effect on the log scale that tables show as this fraction: `lowers by 5%` is a factor of 0.95, `raises by 5%`
-    of 1.05. NaN if none exists."""
+    """Return the effect on the log scale that tables show as this fraction; NaN if none exists.
+
+    `lowers by 5%` is a factor of 0.95, `raises by 5%` of 1.05.
+    """
     if outcome.better == "higher":
         return log1p(fraction) if fraction > -1 else nan
     return -log1p(-fraction) if fraction < 1 else nan

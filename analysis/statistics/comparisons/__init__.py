@@ -1,1 +1,1 @@
-"""Comparisons of what shares no design: unpaired runs, two runs or cells, effects over multiple data sets."""
+"""Comparisons without a shared design: unpaired runs, two runs or cells, multiple data sets."""

@@ -47,7 +47,7 @@ class Across:
 
     @property
     def summary(self) -> pd.DataFrame:
-        """A row for each component: the mean, both intervals and the heterogeneity, on the scale of the effects."""
+        """Return a row per component: mean, both intervals, heterogeneity, on the effects' scale."""
         return pd.DataFrame(
             {
                 "component": name, "k": item.k, "mean": item.mean.value, "low": item.mean.low, "high": item.mean.high,
@@ -103,7 +103,7 @@ def _row(findings: Findings, name: str) -> ComponentRow:
 
 
 def _check(result: Sequence[Findings]) -> None:
-    """Raises RunFolderError where effects cannot be put side by side."""
+    """Check that effects can be put side by side; raise RunFolderError otherwise."""
     first = result[0]
     for other in result[1:]:
         both = (first.headline, other.headline)

@@ -1,4 +1,4 @@
-"""Two samples against each other: within seeds where they share them, by Welch's t where that is declared."""
+"""Comparison of two samples: within shared seeds, or by Welch's t where that is declared."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def _estimate(
 
 
 def _ratio(first: Sample, second: Sample, shared: list[str], outcome: Outcome, rules: Inference) -> float:
-    """How many times wider the unpaired interval is on the seeds that both have."""
+    """Ratio of interval widths, unpaired to paired, on the seeds that both have."""
     widths = []
     for paired in (False, True):
         result = _estimate(first, second, (shared, shared), outcome, replace(rules, paired=paired))

@@ -1,4 +1,4 @@
-"""Random-effects mean of an effect over multiple data sets: REML, Hartung and Knapp's interval, prediction interval.
+"""Random-effects mean of an effect over multiple data sets (REML), and its intervals.
 
 The effect in each data set is drawn from a distribution with mean mu and variance tau^2, and is seen with an error of
 its own. tau^2 maximises the restricted likelihood and is never below zero; the interval of mu is Hartung and Knapp's

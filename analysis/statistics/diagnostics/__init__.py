@@ -1,1 +1,1 @@
-"""What a reader must know of the numbers: where the noise is from, what is missing, what the design cannot tell."""
+"""Caveats about the numbers: sources of noise, what is missing, limits of the design."""

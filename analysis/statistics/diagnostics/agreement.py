@@ -1,4 +1,7 @@
-"""Do the seeds agree? Numbers that explain why intervals by block and pooled intervals differ; they choose no test."""
+"""Agreement of the seeds: why intervals by block and pooled intervals differ.
+
+The numbers choose no test.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +24,16 @@ WIDER = 2.0  # times the pooled standard error, from where it is reported
 
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
-    """A component. se_ratio: standard error of its Shapley value by block over the pooled error; varies: F of block x
-    component on the blocks that have each cell; off_sd, on_sd: residual SD of the cells without and with it; p-values
-    adjusted over the components (Holm). NaN where the table is too small."""
+    """Agreement of the seeds on a component; NaN where the table is too small.
+
+    P-values are adjusted over the components (Holm).
+
+    Attributes:
+        se_ratio: Standard error of its Shapley value by block over the pooled error.
+        varies: F of block x component on the blocks that have each cell.
+        off_sd: Residual SD of the cells without it.
+        on_sd: Residual SD of the cells with it.
+    """
 
     component: str
     se_ratio: float
@@ -51,7 +61,7 @@ def agreement(scale: ScaleResult, results: pd.DataFrame) -> tuple[Agreement, ...
 
 
 def _balanced_blocks(scale: ScaleResult, results: pd.DataFrame, cells: Sequence[str]) -> FloatArray:
-    """(blocks, cells) improvements, of the blocks that have all; no rows where a cell never finished."""
+    """(blocks, cells) improvements of complete blocks; no rows where a cell never finished."""
     factorial = results[results["kind"] != "baseline"]
     y = scale.improvement(factorial[scale.outcome.name].to_numpy(dtype=float)) / scale.fit.unit
     table = pd.DataFrame({"block": factorial["block"], "cell": factorial["cell"], "y": y})

@@ -15,7 +15,7 @@ from branchwise.analysis.statistics.screening import ranks_only
 
 
 def unfinished(progress: str) -> list[str]:
-    """A note when the plan has not run to its end. progress: such as "4 of 10 blocks", empty at the end."""
+    """Return a note on an unfinished plan. progress: such as "4 of 10 blocks", empty at the end."""
     return [f"Not judged: {progress} of the plan are finished."] if progress else []
 
 
@@ -67,7 +67,7 @@ def idle(observed: Observations) -> list[str]:
 
 
 def _pairs(grid: Grid, name: str) -> list[tuple[str, str]]:
-    """The cells that differ only in this component: at its reference, and at another of its levels."""
+    """Pairs of cells that differ only in this component: at its reference, at another level."""
     factor = grid.factor(name)
     return [
         (grid.name((*before, factor.reference, *after)), grid.name((*before, level, *after)))
@@ -84,7 +84,7 @@ def cells_with_failures(observed: Observations) -> tuple[str, ...]:
 
 
 def completeness(arms: pd.DataFrame, failed: pd.DataFrame, missing: Sequence[str], planned: int | None) -> list[str]:
-    """Which planned arms have no value.
+    """Return notes on the planned arms that have no value.
 
     Args:
         arms: Each arm that ran.
@@ -107,7 +107,7 @@ def completeness(arms: pd.DataFrame, failed: pd.DataFrame, missing: Sequence[str
 
 
 def stopped(arms: pd.DataFrame, scheduler: object) -> list[str]:
-    """How many arms of a search its scheduler stopped."""
+    """Return a note on the arms of a search that its scheduler stopped."""
     number = int((arms["status"] == "stopped").sum())
     if not number:
         return []
@@ -152,7 +152,7 @@ def not_estimable(grid: Grid, cells: Sequence[str], headline: ScaleResult) -> li
 
 
 def _of_a_fraction(grid: Grid, cells: Sequence[str], headline: ScaleResult) -> list[str]:
-    """What a fraction cannot tell, and whether it judges."""
+    """Return notes on what a fraction cannot tell, and on whether it judges."""
     number = resolution(grid)
     pairs = "known only in sums" if number == "IV" else "mixed with effects of three"
     notes = [

@@ -1,4 +1,4 @@
-"""How much wider unpaired intervals are than those of the paired design, where cells share seeds after all."""
+"""Width of unpaired intervals over that of paired ones, where cells share seeds after all."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MIN_SHARED = 3  # seeds, below which an interval's width is unreliable
 
 
 def pairing_notes(results: pd.DataFrame, headline: ScaleResult) -> list[str]:
-    """Sentences for a run that is declared unpaired: on the seeds that cells share, what pairing would have given."""
+    """Return notes for a run declared unpaired: what pairing by shared seeds would have given."""
     if headline.fit.inference.paired:
         return []
     notes = ["Runs are compared unpaired, as declared: Welch's t between cell means, not differences within a seed."]

@@ -1,4 +1,4 @@
-"""Where the noise is from: training seed, block, residual, sampling; and whether it makes the table weak."""
+"""Sources of noise: training seed, block, residual, sampling; whether it makes a table weak."""
 
 from __future__ import annotations
 
@@ -20,12 +20,17 @@ CLEAR = 3.0  # standard errors of the gain, from which a share is reliable
 
 @dataclass(frozen=True, kw_only=True)
 class Variance:
-    """Standard deviations on a single scale (log: 0.05 is about 5% of the distance). NaN if not estimable.
+    """Standard deviations on a single scale (log: 0.05 is about 5% of the distance).
 
-    residual: within blocks, what each interval rests on; block: between blocks, which the design removes;
-    total: a cell over seeds, pooled over the cells where seeds are not shared; sampling: of one value (the mean of
-    its repeats) when only the sampling seed changes;
-    training: total without sampling; intra_block: share of the total variance that blocks carry, possibly negative.
+    Attributes:
+        residual: Within blocks, what each interval rests on.
+        block: Between blocks, which the design removes.
+        total: A cell over seeds, pooled over the cells where seeds are not shared.
+        sampling: Of one value (the mean of its repeats) when only the sampling seed changes.
+        training: Total without sampling.
+        intra_block: Share of the total variance that blocks carry, possibly negative.
+
+    Each is NaN if not estimable.
     """
 
     residual: float
@@ -37,7 +42,10 @@ class Variance:
 
 
 def components_of_variance(scale: ScaleResult, results: pd.DataFrame) -> Variance:
-    """Method-of-moments split; unbalanced tables by the expected mean square of blocks after cells (Henderson 3)."""
+    """Split the variance by the method of moments.
+
+    Of unbalanced tables by the expected mean square of blocks after cells (Henderson 3).
+    """
     fit = scale.fit
     factorial = results[results["kind"] != "baseline"]
     unit = fit.unit  # variances are in units squared, so that they neither overflow nor vanish
@@ -61,7 +69,7 @@ def components_of_variance(scale: ScaleResult, results: pd.DataFrame) -> Varianc
 
 
 def _block_variance(factorial: pd.DataFrame, scale: ScaleResult) -> float:
-    """(SS of blocks after cells - (blocks - 1) * residual) / the coefficient of the block variance in it."""
+    """Block variance: (SS of blocks after cells - (blocks - 1) * residual) / its coefficient."""
     fit = scale.fit
     y = scale.improvement(factorial[scale.outcome.name].to_numpy(dtype=float)) / fit.unit
     factorial, y = factorial[np.isfinite(y)], y[np.isfinite(y)]
@@ -79,8 +87,11 @@ def _block_variance(factorial: pd.DataFrame, scale: ScaleResult) -> float:
 
 
 def sampling_variance(repeats: Iterable[Any], scale: ScaleResult, unit: float = 1.0) -> float:
-    """Pooled variance over sampling repeats of an arm, in units squared, divided by their number: of the mean that the
-    table shows."""
+    """Return the sampling variance of an arm's mean over repeats, in units squared.
+
+    It is the pooled variance over sampling repeats, divided by their number: of the mean that the
+    table shows.
+    """
     sums, freedom, per_arm = 0.0, 0, []
     for values in repeats:
         if values is None or np.ndim(values) != 1 or len(values) < 2:
@@ -98,7 +109,7 @@ def _sqrt(variance: float) -> float:
 
 
 def variance_notes(scale: ScaleResult, variance: Variance, cells_with_failures: Sequence[str]) -> tuple[str, ...]:
-    """Notes on what makes the table weak; empty without any."""
+    """Return notes on what makes the table weak; empty without any."""
     sentences = []
     fit: TwoWayFit = scale.fit
     if not fit.inference.paired:

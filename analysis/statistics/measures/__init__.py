@@ -1,1 +1,1 @@
-"""Results of remeasuring a run: each effect under each measure, and curves along the settings varied."""
+"""Results of remeasuring a run: effects under each measure, curves along varied settings."""

@@ -19,7 +19,7 @@ MIN_POINTS = 2  # of a curve
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """Values along a setting, with the others as in `others`: cells[cell][x] is the mean over blocks."""
+    """Values along a setting, others as in `others`: cells[cell][x] is the mean over blocks."""
 
     others: str
     metric: str
@@ -44,7 +44,7 @@ class Axis:
 
 
 def axes_of(run: Run, measures: Sequence[Measure]) -> list[Axis]:
-    """An axis for each setting of which multiple numbers were measured while the others stayed as they were."""
+    """Return an axis for each setting measured at multiple numbers with the others unchanged."""
     keys = dict.fromkeys(key for measure in measures for key in measure.settings)
     axes = []
     for key in keys:

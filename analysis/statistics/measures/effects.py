@@ -39,8 +39,10 @@ class Effects:
 
 @dataclass(frozen=True, kw_only=True)
 class Remeasured:
-    """Results of further evaluations of a run; `effects` begins with the sweep's primary. Empty when a run has
-    none. named: those that the run declared."""
+    """Results of further evaluations of a run; empty when it has none.
+
+    `effects` begins with the sweep's primary. named: those that the run declared.
+    """
 
     run: Run
     named: tuple[NamedEvaluation, ...] = ()
@@ -76,7 +78,7 @@ class Remeasured:
 
 
 def under_each_measure(findings: Findings, measures: Sequence[Measure]) -> Remeasured:
-    """The effects under the primary evaluation, the named ones and those remeasured; curves along each setting."""
+    """Return effects under the primary, named and remeasured evaluations, curves by setting."""
     run = findings.run
     named = tuple(evaluation for evaluation in named_evaluations(run) if len(evaluation.run.results))
     others = [measure for measure in measures if not measure.as_in_the_sweep and len(measure.run.results)]

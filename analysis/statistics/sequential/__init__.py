@@ -1,1 +1,1 @@
-"""Declared looks: exact levels of repeated tests, sequential p-values, and what a look decides."""
+"""Declared looks: exact levels of repeated tests, sequential p-values, decisions at a look."""

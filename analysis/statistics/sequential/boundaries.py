@@ -45,7 +45,7 @@ TABLE = Path(__file__).with_name("levels.json")
 
 
 def spent(alpha: FloatArray | float, fraction: float, spending: Spending) -> FloatArray:
-    """Return the error that may be used up when `fraction` of the blocks have run; all of alpha at the end."""
+    """Return the error that may be used up by `fraction` of the blocks; all of alpha at the end."""
     alpha = np.asarray(alpha, dtype=float)
     if spending == "quadratic":
         return alpha * fraction**2
@@ -54,7 +54,7 @@ def spent(alpha: FloatArray | float, fraction: float, spending: Spending) -> Flo
 
 
 def exact_levels(looks: Sequence[int], alpha: float, spending: Spending) -> FloatArray:
-    """Compute the nominal two-sided p-value that rejects at each look, so that all looks together err at `alpha`.
+    """Compute nominal two-sided p-values that reject at each look and together err at `alpha`.
 
     Args:
         looks: Numbers of blocks, rising.
@@ -88,7 +88,7 @@ def levels_spending(looks: Sequence[int], increments: Sequence[float] | FloatArr
 
 
 def error_of(looks: Sequence[int], levels: Sequence[float] | FloatArray) -> float:
-    """Compute the probability, without an effect, that some p-value is at or below the level of its look."""
+    """Compute the probability without an effect of a p-value at or below the level of its look."""
     chain, total = _Chain.first(looks[0]), levels[0]
     for before, n_blocks, level in zip(levels, looks[1:], levels[1:], strict=False):
         chain = replace(chain, end=min(chain.end, _q_of_level(before, chain.blocks)))
@@ -192,7 +192,10 @@ class Boundary:
         return float(np.exp(np.interp(np.log(alpha), np.log(self.alphas), np.log(column))))
 
     def alpha(self, n_blocks: int, p: FloatArray | float) -> FloatArray:
-        """Return the alpha at which only this look rejects a nominal p; no less than the grid's lowest, 1 above it."""
+        """Return the alpha at which only this look rejects a nominal p.
+
+        It is no less than the grid's lowest, and 1 above the grid.
+        """
         column = self.levels[:, self.looks.index(n_blocks)]
         p = np.asarray(p, dtype=float)
         inside = np.exp(np.interp(np.log(np.clip(p, column[0], column[-1])), np.log(column), np.log(self.alphas)))
@@ -215,7 +218,7 @@ class Boundary:
 
 @lru_cache(maxsize=32)
 def boundary(looks: tuple[int, ...], spending: Spending) -> Boundary:
-    """Return the levels of these looks: from the committed table where it has them, else computed in a second."""
+    """Return the levels of these looks, from the committed table or computed in a second."""
     for entry in _committed():
         if (tuple(entry["looks"]), entry["spending"]) == (looks, spending):
             return Boundary(looks, ALPHAS, np.array(entry["levels"]))
@@ -234,7 +237,10 @@ def _committed() -> list[dict[str, Any]]:
 
 
 def write_table() -> None:
-    """Recompute the committed table: `python -m branchwise.analysis.statistics.sequential.boundaries`."""
+    """Recompute the committed table.
+
+    Run `python -m branchwise.analysis.statistics.sequential.boundaries`.
+    """
     lines = []
     for looks in USUAL_LOOKS:
         for spending in get_args(Spending):

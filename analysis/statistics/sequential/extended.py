@@ -1,4 +1,4 @@
-"""What is reported for a run that grew out of another, or that confirms a run on fresh seeds."""
+"""Report of a run that grew out of another, or that confirms a run on fresh seeds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ MIN_BLOCKS_OF_FIRST_LOOK = 3  # below, the levels of a second look are not compu
 
 
 def with_decisions(lineage: Lineage, family: FamilyResult) -> FamilyResult:
-    """Earlier tests of an extended run at their p-values of then or larger: an extension never lowers them."""
+    """Return the tests of an extended run, with earlier p-values as they were then or larger.
+
+    An extension never lowers them.
+    """
     before = lineage.decided
     claims = {item.hypothesis: item for item in before if not item.component}
     effects = {(entry.outcome, entry.component): entry for entry in before if entry.component}
@@ -62,7 +65,7 @@ def exploratory(verdicts: Sequence[Verdict]) -> tuple[Verdict, ...]:
 
 
 def notes(lineage: Lineage, reused: Mapping[str, int], inference: Inference) -> list[str]:
-    """Where the arms are from, and what that does to the verdicts.
+    """Return notes on the origin of the arms, and on what that does to the verdicts.
 
     Args:
         lineage: What the run grew out of.

@@ -1,7 +1,7 @@
-"""What declared looks decide: sequential p-values of claims and Shapley values in the family's graph, look by look.
+"""Decisions of declared looks: sequential p-values in the family's graph, look by look.
 
-Everything is a function of the blocks up to a look, so each reader of the run finds the same looks and decisions,
-however often the sweep was interrupted.
+They are of claims and Shapley values. Everything is a function of the blocks up to a look, so each
+reader of the run finds the same looks and decisions, however often the sweep was interrupted.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class LookResults:
         return f"{self.finished} of at most {self.looks.max} blocks"
 
     def notes(self) -> list[str]:
-        """What a reader must know of the looks."""
+        """Return notes that a reader of the looks needs."""
         if not self.blocks:
             return [f"Not judged: {self.progress}; the first look comes after {self.looks.blocks[0]}."]
         last, largest = self.blocks[-1], self.looks.max
@@ -224,7 +224,7 @@ def _with_reasons(verdicts: Sequence[Verdict], results: LookResults) -> tuple[Ve
 
 
 def _end(looks: Looks, n_blocks: int, power: Mapping[int, float]) -> End:
-    """Why the run ends at the look after `n_blocks`; empty where it continues. `power`: of each open hypothesis."""
+    """Reason to end the run after `n_blocks`, or empty; `power`: of each open hypothesis."""
     if not power:
         return "decided"
     if n_blocks == looks.max:
@@ -233,7 +233,7 @@ def _end(looks: Looks, n_blocks: int, power: Mapping[int, float]) -> End:
 
 
 def _powers(table: Boundary, judged: _Judged, alpha: float) -> dict[int, float]:
-    """Conditional power at the last look of each hypothesis that is open at this one, by its position.
+    """Conditional power at the last look of each hypothesis open at this one, by its position.
 
     At alpha over the number of different ones, under the trend so far: mean and SD stay as they are, which makes it a
     normal probability. Stopping on it is not binding: it can only lower the error. NaN at the last look.
@@ -261,7 +261,7 @@ def _powers(table: Boundary, judged: _Judged, alpha: float) -> dict[int, float]:
 def _hypotheses(
     result: FamilyResult, judged: Sequence[_Judged], power: Mapping[int, float], table: Boundary, alpha: float
 ) -> list[Hypothesis]:
-    """Each hypothesis over the looks so far: of the claims, then of the Shapley values by outcome."""
+    """Each hypothesis over the looks so far: of claims, then of Shapley values by outcome."""
     repeated = _repeated(result, table.level(judged[-1].look.blocks, alpha) if judged else nan)
     hypotheses = []
     for i, (name, key) in enumerate(zip(_names(result), result.keys(), strict=True)):

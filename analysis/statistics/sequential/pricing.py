@@ -1,4 +1,4 @@
-"""What declared looks save: many simulated runs at once, played by the rule that `judging` follows.
+"""Savings by declared looks: many simulated runs at once, by the rule `judging` follows.
 
 Plain NumPy and SciPy, so that a plan can price its looks without starting anything.
 """
@@ -23,7 +23,12 @@ RUNS = 2000
 
 @dataclass(frozen=True, kw_only=True)
 class Played:
-    """Simulated runs. `blocks`: (runs,) that each used; `decided`: (runs, hypotheses) blocks after which, else 0."""
+    """Simulated runs.
+
+    Attributes:
+        blocks: (runs,) that each used.
+        decided: (runs, hypotheses) blocks after which each was decided, else 0.
+    """
 
     blocks: NDArray[np.int64]
     decided: NDArray[np.int64]
@@ -83,7 +88,7 @@ def holm_adjusted(p: FloatArray) -> FloatArray:
 def price(
     looks: Looks, hypotheses: int, sizes: Sequence[float] = SIZES, alpha: float = ALPHA
 ) -> Iterator[tuple[float, float, float, float]]:
-    """Yield, by size of effect: expected blocks, power under the looks, and power of as many blocks as `looks.max`.
+    """Yield, by size of effect: expected blocks, power with looks, and power at `looks.max`.
 
     All hypotheses have that effect; errors are normal and independent. Power is per hypothesis.
     """

@@ -1,4 +1,4 @@
-"""Configurations of a search that ran on multiple seeds each, and the race that stops those that are behind."""
+"""Configurations that a search ran on multiple seeds, and the race that stops those behind."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SIMULATED = 20_000
 
 
 def is_behind(costs: Sequence[float], best: Sequence[float]) -> bool:
-    """Whether a configuration is worse than the best by a paired t-test over the seeds that both have.
+    """Whether a configuration is worse than the best, by a paired t-test over shared seeds.
 
     Args:
         costs: Its values, less being better.
@@ -38,7 +38,7 @@ def is_behind(costs: Sequence[float], best: Sequence[float]) -> bool:
 
 @lru_cache
 def race_error(seeds: int) -> float:
-    """How often the race stops a configuration as good as its comparison, by simulation."""
+    """Return how often a race stops a configuration as good as its comparison, by simulation."""
     difference = np.random.default_rng(0).normal(size=(SIMULATED, seeds))
     stopped = np.zeros(SIMULATED, dtype=bool)
     for n in range(FIRST_TEST["race"], seeds):
@@ -129,7 +129,7 @@ def notes(match: Searched | None, better: Better) -> list[str]:
 
 
 def _looks_of_race(match: Searched) -> str:
-    """How many were stopped, and how often each was tested."""
+    """A sentence on how many were stopped, and how often each was tested."""
     looks = f"{len(match.looks)} looks, each" if len(match.looks) > 1 else "one look,"
     summary = (
         f"{match.stopped} of {match.tried} configurations were stopped early: each was compared with the best so far "
