@@ -173,14 +173,14 @@ def run_cohort(arms: Sequence[Arm], context: Context) -> None:
         step += 1
         context.report({"phase": "train", "step": step, "steps": train.steps})
         if step in context.rungs:
-            stored = [arm for arm in stored if _passes(arm, step, lag, context)]
+            stored = [arm for arm in stored if _continues(arm, step, lag, context)]
         if step % train.checkpoint_every == 0:
             context.save(json.dumps([step, trail]).encode())
     for arm in stored:
         context.finish(arm, outcome_of(arm, lag, trail), None)
 
 
-def _passes(arm: Arm, step: int, lag: float, context: Context) -> bool:
+def _continues(arm: Arm, step: int, lag: float, context: Context) -> bool:
     """Shows the value as it is after `step` steps, which falls towards the last value."""
     value = _value(arm, lag) * (1 + 1 / step)
     if context.keep(arm, step, value):

@@ -51,7 +51,7 @@ def _tree(name: str, distribution: Any) -> dict[str, Any]:
     if isinstance(distribution, list | tuple):
         return choice(distribution)
     package = type(distribution).__module__.partition(".")[0]
-    tree = {"optuna": _of_optuna, "ray": _of_ray}.get(package, lambda _: None)(distribution)
+    tree = {"optuna": _from_optuna, "ray": _from_ray}.get(package, lambda _: None)(distribution)
     if tree is None:
         raise InputError(
             f"hyperparameters: {name}: {distribution!r} is not supported; use bw.uniform, bw.loguniform, bw.integer or "
@@ -60,7 +60,7 @@ def _tree(name: str, distribution: Any) -> dict[str, Any]:
     return tree
 
 
-def _of_optuna(distribution: Any) -> dict[str, Any] | None:
+def _from_optuna(distribution: Any) -> dict[str, Any] | None:
     kind = type(distribution).__name__
     if kind == "CategoricalDistribution":
         return choice(distribution.choices)
@@ -74,7 +74,7 @@ def _of_optuna(distribution: Any) -> dict[str, Any] | None:
     return None
 
 
-def _of_ray(domain: Any) -> dict[str, Any] | None:
+def _from_ray(domain: Any) -> dict[str, Any] | None:
     kind = type(domain).__name__
     if kind == "Categorical":
         return choice(domain.categories)

@@ -187,7 +187,7 @@ def as_table(runs: Any) -> pd.DataFrame | RunTable | str:
     package, kind = type(runs).__module__.partition(".")[0], type(runs).__name__
     reader = _READERS.get((package, kind))
     if reader is None and (package == "wandb" or isinstance(runs, list | tuple)):
-        reader = _of_wandb
+        reader = _from_wandb
     if reader is None:
         raise InputError(
             f"runs: {kind} is not supported; pass a pandas or polars DataFrame, a Ray Tune ResultGrid, an Optuna "
@@ -197,25 +197,25 @@ def as_table(runs: Any) -> pd.DataFrame | RunTable | str:
     return table
 
 
-def _of_polars(frame: Any) -> pd.DataFrame:
+def _from_polars(frame: Any) -> pd.DataFrame:
     import pandas as pd
 
     return pd.DataFrame(frame.to_dict(as_series=False))
 
 
-def _of_ray(results: Any) -> RunTable:
+def _from_ray(results: Any) -> RunTable:
     from branchwise.analysis.importers.trackers.ray_tune import table_of_results
 
     return table_of_results(results)
 
 
-def _of_optuna(study: Any) -> RunTable:
+def _from_optuna(study: Any) -> RunTable:
     from branchwise.analysis.importers.trackers.optuna import table_of_studies
 
     return table_of_studies([study])
 
 
-def _of_wandb(runs: Any) -> RunTable:
+def _from_wandb(runs: Any) -> RunTable:
     from branchwise.analysis.importers.trackers.wandb import table_of_api
 
     all_runs = list(runs)
@@ -225,7 +225,7 @@ def _of_wandb(runs: Any) -> RunTable:
     return table_of_api(all_runs)
 
 
-def _of_mlflow(experiment: Any) -> RunTable:
+def _from_mlflow(experiment: Any) -> RunTable:
     from mlflow import MlflowClient
 
     from branchwise.analysis.importers.trackers.mlflow import table_of_client
@@ -235,8 +235,8 @@ def _of_mlflow(experiment: Any) -> RunTable:
 
 _READERS: dict[tuple[str, str], Callable[[Any], Any]] = {
     ("pandas", "DataFrame"): lambda frame: frame,
-    ("polars", "DataFrame"): _of_polars,
-    ("ray", "ResultGrid"): _of_ray,
-    ("optuna", "Study"): _of_optuna,
-    ("mlflow", "Experiment"): _of_mlflow,
+    ("polars", "DataFrame"): _from_polars,
+    ("ray", "ResultGrid"): _from_ray,
+    ("optuna", "Study"): _from_optuna,
+    ("mlflow", "Experiment"): _from_mlflow,
 }

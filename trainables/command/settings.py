@@ -135,7 +135,7 @@ class _Spec(Strict):
         for where, text in command.texts():
             for name in _placeholders_at(where, text):
                 if name not in names and name not in built_in:
-                    raise ValueError(_unknown(where, name, [*names, *built_in], command))
+                    raise ValueError(_unknown_placeholder(where, name, [*names, *built_in], command))
                 used.add(name)
         unused = [name for name in names if name not in used]
         if unused and command.config is None:
@@ -153,7 +153,7 @@ def _placeholders_at(where: str, text: str) -> list[str]:
         raise ValueError(f"{where}: {error}") from error
 
 
-def _unknown(where: str, name: str, allowed: list[str], command: Command) -> str:
+def _unknown_placeholder(where: str, name: str, allowed: list[str], command: Command) -> str:
     if name == "config":
         return f"{where}: {{config}} names a file that is not written; add command.config: yaml, json or toml"
     near = difflib.get_close_matches(name, allowed, n=1)
@@ -191,15 +191,15 @@ def _type(value: Any, where: str) -> Any:
         return Value | TupleOf[Value]
     for kind, name in KINDS.items():
         if isinstance(value, kind):
-            return Annotated[kind | None, BeforeValidator(_of_kind(kind, name, value))]
+            return Annotated[kind | None, BeforeValidator(_kind_validator(kind, name, value))]
     if isinstance(value, list) and all(isinstance(item, Value) for item in value):
-        return Annotated[TupleOf[Value] | None, BeforeValidator(_of_kind(list | tuple, "a list", value))]
+        return Annotated[TupleOf[Value] | None, BeforeValidator(_kind_validator(list | tuple, "a list", value))]
     raise ValueError(
         f'{where}: {value!r} is not allowed: a number, a text ("" leaves its word out), true, false, null or a list'
     )
 
 
-def _of_kind(kind: Any, name: str, built_in: Any) -> Callable[[Any], Any]:
+def _kind_validator(kind: Any, name: str, built_in: Any) -> Callable[[Any], Any]:
     """A check that a value is of the kind that the setting has in the space."""
 
     def check(value: Any) -> Any:

@@ -31,7 +31,7 @@ _searched: list[str] = []  # folders of spaces, where modules are searched for
 FUNCTIONS = "branchwise.trainables.function"  # makes a trainable of a function
 
 
-def _all_but_components(spec: Any) -> str:
+def _settings_without_components(spec: Any) -> str:
     """Arms train together whose settings differ only in the section that components switch."""
     return str(spec.model_dump_json(exclude={section_of(type(spec))}))
 
@@ -42,7 +42,7 @@ DEFAULTS: dict[str, Any] = {
     "LINES": (LOSS_CURVES,),
     "WORKERS": True,
     "describe": lambda spec: (),
-    "cohort_key": _all_but_components,
+    "cohort_key": _settings_without_components,
     "check_inputs": lambda spec: None,
     "data_sha256": lambda spec: None,
     "check_code": lambda spec: None,
@@ -85,17 +85,17 @@ def load_trainable(
         return _of_function(getattr(module, function), name, json.dumps(settings or {}))
     if resolved is not None:
         _searched[:] = dict.fromkeys([*_searched, str(resolved)])
-        if imports and _names_a_function(settings or {}):
+        if imports and _mentions_function(settings or {}):
             _append(resolved)
     if hasattr(module, "from_settings"):
         return _of_settings(module.from_settings, json.dumps(settings or {}), resolved)
     return _completed(module)
 
 
-def _names_a_function(settings: Any) -> bool:
+def _mentions_function(settings: Any) -> bool:
     """Whether settings hold the path of a function of the user's own, which its trainable will import."""
     if isinstance(settings, Mapping):
-        return any(map(_names_a_function, settings.values()))
+        return any(map(_mentions_function, settings.values()))
     return isinstance(settings, str) and FUNCTION.match(settings) is not None
 
 

@@ -15,9 +15,9 @@ START_SHARE = 0.05  # share of the first weights in an average, above which it i
 
 def describe(spec: Spec) -> Iterator[tuple[str, str]]:
     """Rows of a plan: the images of a folder by class, and notes."""
-    notes = [*_of_training("train", spec.train)]
+    notes = [*_training_notes("train", spec.train)]
     if isinstance(spec.teacher, Teacher):
-        notes += _of_training("teacher", spec.teacher)
+        notes += _training_notes("teacher", spec.teacher)
     if isinstance(spec.data, ImageFolder):
         try:
             listing = list_images(spec.data.path)
@@ -25,7 +25,7 @@ def describe(spec: Spec) -> Iterator[tuple[str, str]]:
             listing = None
         if listing is not None and listing.classes:
             yield "images", _classes(listing)
-            notes = [*listing.notes(), *_of_labels(spec, listing), *_of_references(spec, listing), *notes]
+            notes = [*listing.notes(), *_label_notes(spec, listing), *_reference_notes(spec, listing), *notes]
     for note in notes:
         yield "note", note
 
@@ -37,7 +37,7 @@ def _classes(listing: Listing) -> str:
     return f"{sum(counts):,} in {len(counts):,} classes: {', '.join(names)}{more}"
 
 
-def _of_labels(spec: Spec, listing: Listing) -> Iterator[str]:
+def _label_notes(spec: Spec, listing: Listing) -> Iterator[str]:
     counts = [len(files) for files in listing.files]
     total, samples = sum(counts), spec.evaluate.samples
     if len(set(counts)) <= 1 or not total:
@@ -50,7 +50,7 @@ def _of_labels(spec: Spec, listing: Listing) -> Iterator[str]:
         yield f"evaluate.samples: {samples:,} hold no image of {rare:,} rare classes"
 
 
-def _of_references(spec: Spec, listing: Listing) -> Iterator[str]:
+def _reference_notes(spec: Spec, listing: Listing) -> Iterator[str]:
     dims = {DIGITS: DIGITS_DIMS, CLASSIFIER: spec.evaluate.classifier.dims}.get(spec.features)
     if spec.features in PRETRAINED:
         dims = PRETRAINED[spec.features].dims
@@ -62,7 +62,7 @@ def _of_references(spec: Spec, listing: Listing) -> Iterator[str]:
         )
 
 
-def _of_training(section: str, settings: Optimization) -> Iterator[str]:
+def _training_notes(section: str, settings: Optimization) -> Iterator[str]:
     """Settings that cannot act within the steps."""
     rest = settings.ema**settings.steps
     if rest > START_SHARE:

@@ -129,20 +129,21 @@ def function(spec: Spec, device: torch.device | str) -> Extractor:
         call: Callable[[Tensor], Tensor] = getattr(importlib.import_module(module), name)
     except Exception as error:  # any error of a user's module is reported unchanged
         raise ValueError(f"evaluate.features: {spec.features}: {type(error).__name__}: {error}") from error
-    tried = _called(call, spec.features, torch.zeros(PROBES, *spec.data.image_shape, dtype=torch.uint8, device=device))
+    probes = torch.zeros(PROBES, *spec.data.image_shape, dtype=torch.uint8, device=device)
+    tried = _call_checked(call, spec.features, probes)
     dims = tried.shape[1]
     fewest = min(evaluation.samples for evaluation in spec.evaluate.evaluations().values())
     if fewest < A_DIMENSION * dims:
         raise ValueError(too_few(fewest, f"{spec.features}, {dims} dimensions", A_DIMENSION * dims))
 
     def net(pixels: Tensor) -> Tensor:
-        return _called(call, spec.features, pixels, dims)
+        return _call_checked(call, spec.features, pixels, dims)
 
     sha256 = source_sha256(spec.features)
     return Extractor(spec.features, net, dims, 0, sha256)
 
 
-def _called(call: Callable[[Tensor], Tensor], name: str, pixels: Tensor, dims: int | None = None) -> Tensor:
+def _call_checked(call: Callable[[Tensor], Tensor], name: str, pixels: Tensor, dims: int | None = None) -> Tensor:
     """The result of a user's function, float32. Raises ValueError, naming it, when it is not (N, `dims`) and finite."""
     try:
         match: object = call(pixels)

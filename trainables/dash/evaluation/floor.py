@@ -25,8 +25,8 @@ def measure(settings: Data, holdout: Dataset, against: ReferenceSet, labels: str
     real, min_images = against.features, against.extractor.min_samples
     order = torch.randperm(len(real), generator=generator(42, "halves"))
     half = len(real) // 2
-    half_rows = _evenly(order[:half], against.labels, holdout.classes) if even else order[:half]
-    values = _between("floor_halves", real[half_rows], real[order[half : 2 * half]], min_images)
+    half_rows = _balanced_rows(order[:half], against.labels, holdout.classes) if even else order[:half]
+    values = _distance_columns("floor_halves", real[half_rows], real[order[half : 2 * half]], min_images)
     if isinstance(settings, TorchvisionData):
         trained = real
         separate = features_of(against.extractor, holdout) if len(holdout) >= min_images else real[:0]
@@ -34,18 +34,18 @@ def measure(settings: Data, holdout: Dataset, against: ReferenceSet, labels: str
         rows = holdout_rows(settings, against.labels)
         trained, separate = real[~rows], real[rows]
         if even:
-            separate = real[_evenly(rows.nonzero().flatten(), against.labels, holdout.classes)]
-    return values | _between("floor_held_out", separate, trained, min_images)
+            separate = real[_balanced_rows(rows.nonzero().flatten(), against.labels, holdout.classes)]
+    return values | _distance_columns("floor_held_out", separate, trained, min_images)
 
 
-def _evenly(rows: Tensor, labels: Tensor, classes: int) -> Tensor:
+def _balanced_rows(rows: Tensor, labels: Tensor, classes: int) -> Tensor:
     """As many of the rows of each class as the smallest has, the first ones."""
     of_class = [rows[labels[rows] == label] for label in range(classes)]
     fewest = min(map(len, of_class))
     return torch.cat([match[:fewest] for match in of_class])
 
 
-def _between(name: str, some: Tensor, others: Tensor, min_images: int) -> dict[str, Any]:
+def _distance_columns(name: str, some: Tensor, others: Tensor, min_images: int) -> dict[str, Any]:
     """The distance of features (n, d) to others (m, d), and n."""
     if min(len(some), len(others)) < min_images:
         return {name: None, f"{name}_samples": None}

@@ -96,14 +96,14 @@ def losses(spec: Spec, on: Context, last: int, drawn_on: str = "", **settings: A
         modes.begin_step(trainee.settings.mode, on)
         size, drawn = spec.train.batch_size, source.reference
         batch = batches.draw(drawn.dataset, drawn.alphas_cumprod, size, arm.seed, step, source.context)
-        steps.learn_from(_moved(batch, on.device), students, own, step, arm_seconds)
+        steps.learn_from(_batch_on(batch, on.device), students, own, step, arm_seconds)
         trainee.log(step)
         result += [trainee.curve[-1]["loss"], trainee.curve[-1]["grad_norm"]]
     modes.choose("exact", on.device)
     return result
 
 
-def _moved(batch: Batch, device: str) -> Batch:
+def _batch_on(batch: Batch, device: str) -> Batch:
     """The batch on another device."""
     moved: dict[str, Any] = {name: value.to(device) for name, value in vars(batch).items() if isinstance(value, Tensor)}
     return replace(batch, **moved)

@@ -49,12 +49,12 @@ def measure(spec: Spec, device: str, threads: int, seconds: float) -> list[Rate]
     remaining = [seconds / len(ways) * number for number in range(1, len(ways) + 1)]
     for (precision, mode), until in zip(ways, remaining, strict=True):
         if not rates or time.monotonic() - has_started < until:
-            rates += _of_setup(spec, device, threads, precision, mode, (seconds / len(ways)) / PASSES)
+            rates += _setup_rates(spec, device, threads, precision, mode, (seconds / len(ways)) / PASSES)
             release_memory()
     return [*rates, *_features(spec, device, threads)]
 
 
-def _of_setup(spec: Spec, device: str, threads: int, precision: str, mode: Mode, seconds: float) -> Iterator[Rate]:
+def _setup_rates(spec: Spec, device: str, threads: int, precision: str, mode: Mode, seconds: float) -> Iterator[Rate]:
     on = fixtures.context(device, threads)
     modes.choose(mode, device)
     setup = {"precision": precision, "mode": mode}

@@ -48,7 +48,7 @@ def run(arms: Sequence[Arm], context: Context) -> None:
         teacher_samples=read_teacher_samples(context.evaluation_files, evaluations),
     )
     saved = [content for content in (context.load(),) if content is not None]
-    waiting = _together(arms, saved)
+    waiting = _split_by_checkpoint(arms, saved)
     while waiting:
         part = waiting.pop(0)
         students = _trained(part, setting, saved)
@@ -71,7 +71,7 @@ def _check_compatible(arms: Sequence[Arm]) -> None:
             )
 
 
-def _together(arms: Sequence[Arm], saved: Sequence[bytes]) -> list[list[Arm]]:
+def _split_by_checkpoint(arms: Sequence[Arm], saved: Sequence[bytes]) -> list[list[Arm]]:
     """The arms that train together: those of the checkpoint, and those that it does not hold."""
     if not saved:
         return [list(arms)]

@@ -38,7 +38,7 @@ def train(spec: Spec, out: Path, context: Context) -> None:
     """
     if not isinstance(spec.teacher, Teacher):
         if context.rank == 0:
-            _adopt(Path(spec.teacher.checkpoint).expanduser(), out)
+            _copy_existing(Path(spec.teacher.checkpoint).expanduser(), out)
         return
     torch.set_num_threads(context.threads)
     _check_features(spec, context)
@@ -113,7 +113,7 @@ def _save(trainee: Trainee, source: Data, settings: Teacher, dataset: datasets.D
     (out / "teacher.json").write_text(json.dumps(description, indent=1) + "\n")
 
 
-def _adopt(checkpoint_folder: Path, out: Path) -> None:
+def _copy_existing(checkpoint_folder: Path, out: Path) -> None:
     """Copies an existing teacher; teacher.json, which marks a folder as complete, is written last.
 
     Raises ValueError when its weights are not finite.
