@@ -6,7 +6,6 @@ It needs torch, diffusers and pydantic. What takes Ray is left out, and said so,
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import os
 import platform
 import shutil
@@ -16,7 +15,7 @@ import tempfile
 from collections.abc import Sequence
 
 from branchwise.command_io import JSON_HELP, print_document, print_error, wants_json
-from branchwise.orchestration.checkout import ROOT
+from branchwise.orchestration.checkout import ROOT, installed_version
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.input.parser import Parser
 
@@ -71,13 +70,7 @@ def versions() -> list[str]:
     """What a report of a failure must name."""
     import torch
 
-    def version(name: str) -> str:
-        try:
-            return importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            return "none"
-
-    packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    packages = ", ".join(f"{name} {installed_version(name) or 'none'}" for name in PACKAGES)
     lines = [f"Python {platform.python_version()}, {packages}"]
     if torch.cuda.is_available():
         nccl = ".".join(map(str, torch.cuda.nccl.version()))

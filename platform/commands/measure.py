@@ -33,10 +33,7 @@ def main(arguments: list[str], program: str) -> int:
         except BaseException as error:
             exit_status = classify_exit(error, has_started.is_set())
             stored = ". What is measured is kept; the same command continues with what is missing"
-            print(
-                f"{program}: {exit_status.message}{stored if has_started.is_set() else ''}",
-                file=sys.stderr,
-            )
+            print(f"{program}: {exit_status.message}{stored if has_started.is_set() else ''}", file=sys.stderr)
             return exit_status.code
 
 

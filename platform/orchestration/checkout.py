@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import subprocess
+from importlib import metadata
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]  # of the checkout; of an installed package, the folder it is in
+
+
+def installed_version(package: str) -> str | None:
+    """The version of an installed package; None without one."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def git_commit() -> str | None:

@@ -31,10 +31,6 @@ from branchwise.trainables.runtime.session import is_registered
 from branchwise.trainables.runtime.settings import Strict, TupleOf
 from branchwise.trainables.unimported import UnimportedTrainable
 
-SPACE_KEYS = (  # the others belong to the trainable
-    "name", "trainable", "design", "resources", "tracking", "published", "reuse", "limits",
-)  # fmt: skip
-
 
 class Resources(Strict):
     """What a cohort (a trial of Ray Tune) needs.
@@ -92,6 +88,9 @@ class Outline(Strict):
         Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
     ] = ()  # runs with finished arms that may be reused
     limits: Limits = Limits()
+
+
+SPACE_KEYS = tuple(Outline.model_fields)  # the others belong to the trainable
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Hashable
+from concurrent.futures import Future, wait
 from typing import TypeVar
 
 LIMIT_SECONDS = 30.0  # for a storage, a cluster or a file to respond at the start of a sweep
@@ -19,26 +20,20 @@ def run_with_timeout(seconds: float, call: Callable[[], T]) -> T:
 
     The call has a separate thread, so that Ctrl-C works meanwhile; a thread that never ends is abandoned.
     """
-    done = threading.Event()
-    answer: list[T] = []
-    failure: list[BaseException] = []
+    answer: Future[T] = Future()
 
     def run() -> None:
         try:
-            answer.append(call())
+            answer.set_result(call())
         except BaseException as error:  # raised where it is waited for
-            failure.append(error)
-        finally:
-            done.set()
+            answer.set_exception(error)
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     abandon_thread(thread)
-    if not done.wait(seconds):
+    if not wait([answer], seconds).done:
         raise TimeoutError(f"no answer within {seconds:.0f} s")
-    if failure:
-        raise failure[0]
-    return answer[0]
+    return answer.result()
 
 
 def abandon_thread(thread: threading.Thread) -> None:

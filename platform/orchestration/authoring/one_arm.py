@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.space import Space
@@ -35,11 +33,6 @@ def arm_named(space: Space, name: str | None) -> Arm:
             return arm
     names = [arm.name for arm in arms]
     raise UserError(f"--arm {name}: there is no such arm; there are {', '.join(names[:8])}{', ...' * (len(names) > 8)}")
-
-
-def arm_with(space: Space, patch: Mapping[str, Any], seed: int) -> Arm:
-    """The arm with these settings."""
-    return space.method.arm(name=f"try-{seed}", kind="cell", cell="", block=0, seed=seed, patch=patch)
 
 
 def run_arm(space: Space, arm: Arm, scratch: Path) -> ArmTrial:

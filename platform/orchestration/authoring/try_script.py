@@ -11,7 +11,7 @@ from typing import Any
 
 from branchwise.analysis.console import single_line
 from branchwise.orchestration.authoring.metric_guess import Metric, guesses_from_run
-from branchwise.orchestration.authoring.one_arm import ArmTrial, arm_with, run_arm
+from branchwise.orchestration.authoring.one_arm import ArmTrial, run_arm
 from branchwise.orchestration.authoring.options import Option
 from branchwise.orchestration.authoring.scaffold import Draft, components, space_text
 from branchwise.orchestration.errors import UserError
@@ -138,4 +138,5 @@ def _run(draft: Draft, folder: Path, patch: Mapping[str, Any], seed: int, scratc
     text = space_text(draft if draft.metric else replace(draft, metric=ANY_METRIC))
     space = parse_space(f"{draft.script}", text.encode(), [f"command.time_limit={TIME_LIMIT:g}"], str(folder))
     space.module.check_inputs(space.spec)
-    return run_arm(space, arm_with(space, patch, seed), scratch)
+    arm = space.method.arm(name=f"try-{seed}", kind="cell", cell="", block=0, seed=seed, patch=patch)
+    return run_arm(space, arm, scratch)

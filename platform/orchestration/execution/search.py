@@ -29,7 +29,7 @@ def run_searches(plan: Plan, job: Job, runner: JobRunner) -> None:
     runner.display.begin_arms(0.0)
 
     def show() -> None:
-        runner.display.search(plan.run, {arm.name for study in studies for arm in study.arms()}, total)
+        runner.display.arms("search", plan.run, {arm.name for study in studies for arm in study.arms()}, total)
 
     watch(lambda stop: run_queue(searcher, job, plan.space.resources, plan.slots, stop), show, runner.check)
     show()

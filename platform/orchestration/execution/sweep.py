@@ -221,12 +221,13 @@ def _work(run_session: RunSession, on: Cluster, console: Console) -> None:
             run_session.plan = plan = replace(plan, cohorts=second_stage(plan, arms), final_total=len(arms))
             if not plan.cohorts:  # a resumed search that was complete
                 return
-        clear_failed_records(plan.run, [arm.name for cohort in plan.cohorts for arm in cohort.arms])
+        waiting = {arm.name for cohort in plan.cohorts for arm in cohort.arms}
+        clear_failed_records(plan.run, waiting)
         display.begin_arms(plan.arm_seconds)
 
         def run_stage(cohorts: Sequence[Cohort]) -> None:
             def show() -> None:
-                display.arms(plan.run, plan.cohorts)
+                display.arms("arms", plan.run, waiting, len(waiting))
 
             run_session.limit = runner.run(cohorts, job, plan.slots, show, run_session.meter)
 

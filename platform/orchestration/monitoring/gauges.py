@@ -20,12 +20,14 @@ CellBlock = tuple[str, str]  # cell and block
 
 def gauge_texts(columns: Sequence[Column]) -> dict[str, str]:
     """Descriptions of the gauges: the platform's, and those of the shown columns of the trainable."""
-    visible = {gauge: f"{columns[i].about}, of the last arm done" for i, gauge in _gauges_of(columns).items()}
-    return GAUGES | visible
+    return GAUGES | {
+        f"branchwise_{column.name}": f"{column.about}, of the last arm done" for column in _gauge_columns(columns)
+    }
 
 
-def _gauges_of(columns: Sequence[Column]) -> dict[int, str]:
-    return {i: f"branchwise_{c.name}" for i, c in enumerate(columns) if c.shown or c.name == "value"}
+def _gauge_columns(columns: Sequence[Column]) -> list[Column]:
+    """The columns that have a gauge."""
+    return [column for column in columns if column.shown or column.name == "value"]
 
 
 class Gauges:
@@ -38,8 +40,8 @@ class Gauges:
         from ray.util.metrics import Gauge
 
         self._sweep = sweep
-        self._columns = {columns[i].name: gauge for i, gauge in _gauges_of(columns).items()}
         self._gauges = {name: Gauge(name, text, TAGS) for name, text in gauge_texts(columns).items()}
+        self._columns = [column.name for column in _gauge_columns(columns)]
         self._done: Counter[CellBlock] = Counter()
         self._failed: Counter[CellBlock] = Counter()
         self._training: set[CellBlock] = set()
@@ -54,9 +56,9 @@ class Gauges:
             self._failed[location] += record["status"] in ("failed", "diverged")
             self._set("branchwise_arms_done", location, self._done[location])
             self._set("branchwise_arms_failed", location, self._failed[location])
-            for column, gauge in self._columns.items():
+            for column in self._columns:
                 if record["values"].get(column) is not None:
-                    self._set(gauge, location, record["values"][column])
+                    self._set(f"branchwise_{column}", location, record["values"][column])
         rates: dict[CellBlock, float] = defaultdict(float)
         for report in state.running.values():
             for running in state.unfinished(report):

@@ -18,7 +18,6 @@ from branchwise.orchestration import interrupts
 from branchwise.orchestration.monitoring.run_state import Follower, RunState, share
 from branchwise.orchestration.time_limit import abandon_thread
 from branchwise.run_files.sealing import DamagedError
-from branchwise.trainables import Cohort
 from branchwise.trainables.runtime.job import TEACHER
 from branchwise.trainables.runtime.run_folder import RunFolder
 
@@ -141,22 +140,15 @@ class Display:
         """Starts the clock of the arms."""
         self._remaining = RemainingTime(expected_seconds)
 
-    def arms(self, run: RunFolder, cohorts: Sequence[Cohort]) -> None:
-        """Shows the progress of the arms of these cohorts."""
-        names = {arm.name for cohort in cohorts for arm in cohort.arms}
-        self._arms("arms", self._refresh(run), names, len(names))
-
-    def search(self, run: RunFolder, arms: set[str], total: int) -> None:
-        """Shows the progress of a search for `total` arms, of which `arms` have been requested."""
-        self._arms("search", self._refresh(run), arms, total)
-
     def measurements(self, work: RunFolder, done: int, total: int) -> None:
         """Shows how many of `total` measurements are done; their workers report to the folder `work`."""
         reports = self._refresh(work).running.values()
         partial = sum(len(report["arms"]) * report["step"] / max(1, report["steps"]) for report in reports)
         self._count("measures", max(done, partial), total, f"{done}/{total} made")
 
-    def _arms(self, task: str, state: RunState, names: set[str], total: int) -> None:
+    def arms(self, task: str, run: RunFolder, names: set[str], total: int) -> None:
+        """Shows the progress of a task of `total` arms; `names` are those that have been requested so far."""
+        state = self._refresh(run)
         finished = len(names & state.records.keys())
         running, partial, rate = 0, 0.0, 0.0
         for report in state.running.values():

@@ -100,19 +100,12 @@ def print_list(storage: Storage, console: Console) -> None:
 
 def overview(run: RunFolder) -> Overview:
     try:
-        return _overview(run)
+        manifest, holder = run.read_manifest(), active_lease_owner(run.files)
+        counts, state = manifest.get("arms_by_status"), manifest.get("status", "damaged")
+        # While it runs, the counts are those of an earlier session; a record exists once its arm is finished.
+        done = len(run.record_names()) if state == "running" or not counts else counts["done"]
     except PermissionError:
         return Overview(name=run.name, state="unreadable", done=0, total=0, started="", holder=None)
-
-
-def _overview(run: RunFolder) -> Overview:
-    manifest = run.read_manifest()
-    counts = manifest.get("arms_by_status")
-    holder = active_lease_owner(run.files)
-    state = manifest.get("status", "damaged")
-    # While it runs, the counts are those of an earlier session; a record exists once its arm is finished.
-    live = state == "running" or not counts
-    done = len(run.record_names()) if live else counts["done"]
     return Overview(
         name=run.name,
         state="stopped" if state == "running" and holder is None else "running" if holder else state,

@@ -22,7 +22,7 @@ from branchwise.orchestration.monitoring.run_state import RunState
 from branchwise.orchestration.planning.earlier_time import earlier_time
 from branchwise.orchestration.planning.measures import MeasurePlan
 from branchwise.orchestration.planning.plan import Plan
-from branchwise.orchestration.planning.plan_text import describe, describe_estimate, describe_measuring, measured_share
+from branchwise.orchestration.planning.plan_text import describe, describe_estimate, measured_share
 from branchwise.orchestration.run_folder.teachers import Teacher
 from branchwise.trainables.runtime.run_folder import Measurements
 
@@ -44,7 +44,14 @@ def print_plan(rows: Iterable[tuple[str, str]], console: Console) -> None:
 
 def measuring_rows(plan: MeasurePlan) -> Iterator[tuple[str, str]]:
     """Yield the lines of a plan of measuring: a name and a text."""
-    yield from describe_measuring(plan)
+    suffix = {0: "", 1: ", and their teacher"}.get(len(plan.teachers), ", and their teachers")
+    yield "models", f"{len(plan.arms)} students of {plan.run.name}{suffix}"
+    for number, measure in enumerate(plan.measures):
+        message = ", ".join(f"{key}={value}" for key, value in measure.settings.items()) or "as in the sweep"
+        yield "" if number else "measures", f"{measure.key}  {message}"
+    yield "to measure", f"{plan.remaining} of {plan.total}, {plan.slots} at a time"
+    for spec in plan.nets:
+        yield "feature net", f"{plan.space.module.features_key(spec)}, to be trained"
     expected = f"about {duration(plan.seconds)} on this machine, start-up aside"
     yield "time", "not estimated for GPUs" if plan.space.resources.gpus_per_trial else expected
     yield "results", Measurements(plan.run).files.root

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from branchwise.orchestration.limits import Usage, spent_of
 from branchwise.orchestration.planning.cost_estimate import cohort_estimate
 from branchwise.orchestration.planning.gpus import Target
-from branchwise.orchestration.planning.measures import MeasurePlan
 from branchwise.orchestration.planning.plan import Plan
 from branchwise.orchestration.run_folder.reuse import counts
 from branchwise.trainables import CostEstimate, Device
@@ -60,18 +59,6 @@ def packing_text(plan: Plan) -> str:
     largest = max((len(cohort.arms) for cohort in plan.cohorts), default=0)
     at_a_time = f", {plan.slots} at a time" if plan.slots else ""
     return f"{len(plan.cohorts)} of up to {largest} arms{at_a_time}"
-
-
-def describe_measuring(plan: MeasurePlan) -> Iterator[tuple[str, str]]:
-    """The description of what will be measured."""
-    suffix = {0: "", 1: ", and their teacher"}.get(len(plan.teachers), ", and their teachers")
-    yield "models", f"{len(plan.arms)} students of {plan.run.name}{suffix}"
-    for number, measure in enumerate(plan.measures):
-        message = ", ".join(f"{key}={value}" for key, value in measure.settings.items()) or "as in the sweep"
-        yield "" if number else "measures", f"{measure.key}  {message}"
-    yield "to measure", f"{plan.remaining} of {plan.total}, {plan.slots} at a time"
-    for spec in plan.nets:
-        yield "feature net", f"{plan.space.module.features_key(spec)}, to be trained"
 
 
 def describe_estimate(plan: Plan, target: Target) -> Iterator[tuple[str, str]]:

@@ -6,9 +6,9 @@ import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from typing import Any
 
+from branchwise.orchestration.checkout import installed_version
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.run_folder.code import code_sha256
 from branchwise.orchestration.run_folder.plan_file import read_space_like, started_run
@@ -36,7 +36,7 @@ def circumstances(space: Space) -> dict[str, Any]:
     return {
         "machine": f"{platform.platform()}, {os.cpu_count()} CPUs",
         "python": platform.python_version(),
-        "versions": {name: _version(name) for name in VERSIONS},
+        "versions": {name: installed_version(name) for name in VERSIONS},
         "code_sha256": code_sha256(space),
     }
 
@@ -105,10 +105,3 @@ def _check_circumstances(source: str, manifest: Mapping[str, Any], conditions: M
             f"reuse {source}: its arms were made with other {', '.join(differing)}; arms are reused only where all of "
             "these are equal, so run them again"
         )
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None

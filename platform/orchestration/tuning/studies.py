@@ -5,6 +5,7 @@ The journal is the only state.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -114,28 +115,18 @@ class OpenStudy:
     def best(self) -> list[FrozenTrial]:
         """Of the finished suggestions that break no constraint, the best.
 
-        With multiple objectives, up to MOST_OF_A_FRONT of those that no other beats in all, spread over the first.
+        With multiple objectives, up to MAX_FRONT of those that no other beats in all, spread over the first.
         """
         finished = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         if self.search.options.constraint_texts:
-            finished = [
-                other_trial
-                for other_trial in finished
-                if max(violations(self.search.options, self.values(other_trial)).values()) <= 0
-            ]
+            options = self.search.options
+            finished = [trial for trial in finished if max(violations(options, self.values(trial)).values()) <= 0]
         if finished and len(self.objectives) == 1:
             return [min(finished, key=self._cost)]
-        front = [
-            other_trial
-            for other_trial in finished
-            if not any(_beats(self._cost(other), self._cost(other_trial)) for other in finished)
-        ]
+        costs = [self._cost(trial) for trial in finished]
+        front = [trial for trial, cost in zip(finished, costs, strict=True) if not any(_beats(c, cost) for c in costs)]
         front.sort(key=lambda trial: (self._cost(trial), trial.number))
-        front = [
-            other_trial
-            for other_trial, before in zip(front, [None, *front], strict=False)
-            if not before or other_trial.values != before.values
-        ]
+        front = [next(equal) for _, equal in itertools.groupby(front, key=lambda trial: trial.values)]
         if len(front) <= MAX_FRONT:
             return front
         gap = (len(front) - 1) / (MAX_FRONT - 1)
@@ -170,9 +161,8 @@ def best_configs(studies: Sequence[OpenStudy]) -> BestConfigs | None:
     """The patches that each search has found; None while a search still has suggestions to make, or to finish."""
     for study in studies:
         required = study.requested_trials()
-        if len(required) < study.search.options.searched or any(
-            other_trial.state == TrialState.RUNNING for other_trial in required
-        ):
+        is_running = any(trial.state == TrialState.RUNNING for trial in required)
+        if is_running or len(required) < study.search.options.searched:
             return None
     return {
         study.search.cell: [{**study.search.patch, **study.settings(trial)} for trial in study.best()]
@@ -181,10 +171,7 @@ def best_configs(studies: Sequence[OpenStudy]) -> BestConfigs | None:
 
 
 def recorded_arms(space: Space, run: RunFolder) -> tuple[Arm, ...]:
-    """Each arm that a run has so far: those searched, and once their searches are over, those of the second stage."""
-    searches = space.design.searches()
-    if not searches:
-        return space.design.arms(space.method, {})
+    """Each arm that a search has so far: those searched and, once its studies are over, those of the second stage."""
     if not run.searching():
         return ()
     studies = open_studies(space, run)
