@@ -5,14 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import replace
 
 from rich.console import Console
 
 from branchwise.analysis.console import make_console
 from branchwise.command_io import print_document, print_error, wants_json
-from branchwise.documents import Document
 from branchwise.orchestration import interrupts
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.execution.cluster import address_of
@@ -35,7 +33,7 @@ from branchwise.orchestration.planning.extending import Extension, parse_added, 
 from branchwise.orchestration.planning.follow_up import follow_up_space
 from branchwise.orchestration.planning.gpus import target
 from branchwise.orchestration.planning.plan import Plan, blocking_issues, plan_new, plan_resumed
-from branchwise.orchestration.space import Space, load_space, refuse_limited_search
+from branchwise.orchestration.space import load_space, refuse_limited_search
 from branchwise.trainables.runtime.storage import Storage
 
 
@@ -68,21 +66,14 @@ def show_state(options: argparse.Namespace, console: Console) -> int:
         if options.command == "watch":
             return 0 if watch_state(storage, options.subject, console) else 3
         if options.json:
-            print_state_document(options, storage)
+            is_list = options.command == "list"
+            document = list_document(storage) if is_list else status_document(run_to_show(storage, options.subject))
+            print_document(document.model_dump())
         elif options.command == "list":
             print_list(storage, console)
         else:
             print_state(storage, options.subject, console)
     return 0
-
-
-def print_state_document(options: argparse.Namespace, storage: Storage) -> None:
-    """Print the document of `status --json` or `list --json`."""
-    if options.command == "list":
-        document: Document = list_document(storage)
-    else:
-        document = status_document(run_to_show(storage, options.subject))
-    print_document(document.model_dump())
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
@@ -136,7 +127,12 @@ def announce_end(result: SweepResult, events: Events) -> None:
 def make_plan(options: argparse.Namespace, dry_run: bool) -> Plan:
     """Return the plan, within the limits of the space and those of the command line."""
     with open_storage(options.storage) as storage:
-        plan = PLANNERS[options.command](options, storage, dry_run)
+        if options.command == "resume":
+            plan = plan_resumed(storage, options.subject, options.trust, dry_run)
+        elif options.command == "extend":
+            plan = plan_extended(storage, requested_extension(options), options.name, options.trust, dry_run)
+        else:
+            plan = plan_space(options, storage, dry_run)
     space = plan.space
     if options.max_hours is not None:
         space = replace(space, limits=space.limits.model_copy(update={"hours": options.max_hours}))
@@ -149,34 +145,22 @@ def make_plan(options: argparse.Namespace, dry_run: bool) -> Plan:
 
 
 def plan_space(options: argparse.Namespace, storage: Storage, dry_run: bool) -> Plan:
-    """Plan the sweep of a space file."""
-    return _plan_new(options, storage, lambda: load_space(options.subject, options.set, not dry_run))
-
-
-def plan_follow_up(options: argparse.Namespace, storage: Storage, dry_run: bool) -> Plan:
-    """Plan the second stage of a screening."""
-    expected = options.survivors, options.others, options.set
-    return _plan_new(options, storage, lambda: follow_up_space(storage, options.subject, *expected))
-
-
-def _plan_new(options: argparse.Namespace, storage: Storage, read_space: Callable[[], Space]) -> Plan:
+    """Plan the sweep of a space file, or the second stage of a screening."""
     machines = None if options.target is None else target(options.target)
-    space = read_space()
+    if options.command == "follow-up":
+        space = follow_up_space(storage, options.subject, options.survivors, options.others, options.set)
+    else:
+        space = load_space(options.subject, options.set, not dry_run)
     space = replace(space, reuse=tuple(dict.fromkeys([*space.reuse, *options.reuse])))
     return plan_new(space, storage, options.name, machines)
 
 
-def plan_rest(options: argparse.Namespace, storage: Storage, dry_run: bool) -> Plan:
-    """Plan what a run still does not have."""
-    return plan_resumed(storage, options.subject, options.trust, dry_run)
-
-
-def plan_extension(options: argparse.Namespace, storage: Storage, dry_run: bool) -> Plan:
-    """Plan what is added to a finished run."""
+def requested_extension(options: argparse.Namespace) -> Extension:
+    """Return what is added to a finished run."""
     name, components = options.subject, parse_added("--add-component", options.subject, options.add_component)
     if len({key for tree in components for key in tree}) < len(components):
         raise UserError(f"run {name}: --add-component: each component must have a name of its own")
-    extension = Extension(
+    return Extension(
         name=name,
         blocks=options.blocks,
         components={key: component for tree in components for key, component in tree.items()},
@@ -185,13 +169,3 @@ def plan_extension(options: argparse.Namespace, storage: Storage, dry_run: bool)
         claims=options.claim,
         confirm=options.confirm,
     )
-    return plan_extended(storage, extension, options.name, options.trust, dry_run)
-
-
-PLANNERS: dict[str, Callable[[argparse.Namespace, Storage, bool], Plan]] = {
-    "run": plan_space,
-    "plan": plan_space,
-    "follow-up": plan_follow_up,
-    "resume": plan_rest,
-    "extend": plan_extension,
-}
