@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import ChainMap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -28,9 +29,7 @@ PREFERRED = ("train", "fit", "run")  # subcommands
 def argparse_options(trees: list[ast.Module]) -> Options:
     """The options of the modules `trees`, the script's first."""
     options = Options(parser="argparse")
-    names: dict[str, Any] = {}
-    for tree in reversed(trees):
-        names |= module_constants(tree)
+    names = ChainMap(*map(module_constants, trees))
     parsers = _subcommands(trees)
     groups = {variable for variable, _ in _assigned(trees, "add_mutually_exclusive_group")}
     chosen = next((name for name in PREFERRED if name in parsers.values()), next(iter(parsers.values()), ""))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import ChainMap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -181,9 +182,7 @@ def _fire(flag: str, default: ast.expr | None, names: Mapping[str, Any]) -> Opti
 def absl_options(trees: Sequence[ast.Module]) -> Options:
     """The flags that the modules `trees` define, the script's first."""
     options = Options(parser="absl")
-    names: dict[str, Any] = {}
-    for tree in reversed(trees):
-        names |= module_constants(tree)
+    names = ChainMap(*map(module_constants, trees))
     calls = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)]
     required = {
         flag

@@ -34,20 +34,7 @@ TOOLING = re.compile(
     "distributed|compile|visuali[sz]e|show|print|demo|display|fork|multiprocessing|sandbox|offline|hub|"
     "interactive|track|uuid|secure|optimize|render|record|capture|video|clearml|neptune|comet|mlflow"
 )
-REGULARISERS = (
-    "dropout",
-    "weight_decay",
-    "wd",
-    "momentum",
-    "label_smoothing",
-    "smoothing",
-    "warmup",
-    "noise",
-    "clip",
-    "mixup",
-    "l2",
-    "alpha",
-)
+REGULARISERS = re.compile("dropout|weight_decay|wd|momentum|smoothing|warmup|noise|clip|mixup|l2|alpha")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,7 +222,7 @@ def components(options: Sequence[Option]) -> list[tuple[str, Option, Any]]:
         ]
     if not chosen:
         numbers = [option for option in options if _number(option.value) and not option.required]
-        regular = [option for option in numbers if any(argument in option.name for argument in REGULARISERS)]
+        regular = [option for option in numbers if REGULARISERS.search(option.name)]
         without = [(option, 0 * option.value) for option in regular]
         reduced = [(option, option.value / 10) for option in numbers if isinstance(option.value, float)]
         halved = [(option, option.value // 2) for option in numbers if abs(option.value) > 1]

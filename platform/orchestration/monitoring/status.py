@@ -24,6 +24,7 @@ from branchwise.orchestration.monitoring.progress import duration, read_progress
 from branchwise.orchestration.monitoring.run_state import RunState, share
 from branchwise.orchestration.run_folder.lock import active_lease_owner
 from branchwise.orchestration.run_folder.plan_file import LIST_HINT, started_run
+from branchwise.orchestration.run_folder.tables import trial_seconds
 from branchwise.run_files.sealing import DamagedError
 from branchwise.trainables.runtime.job import TEACHER
 from branchwise.trainables.runtime.run_folder import RunFolder, runs
@@ -218,13 +219,8 @@ def remaining_seconds(state: RunState, total: int) -> float | None:
 
     The teacher is not included. Waiting cohorts are assumed to be like the others, as many at a time as run now.
     """
-    cohorts: dict[str, list[float]] = {}
-    for record in state.records.values():
-        if "seconds" in record:
-            cohorts.setdefault(record["trial"], []).append(record["seconds"])
-    durations = [
-        max(seconds) / len(seconds) for cohort, seconds in cohorts.items() if cohort not in state.running
-    ]  # an arm
+    seconds = trial_seconds(state.records.values())
+    durations = [max(arms) / len(arms) for trial, arms in seconds.items() if trial not in state.running]  # of an arm
     running: list[float] = []
     waiting = total - len(state.records)
     for report in state.running.values():

@@ -9,6 +9,7 @@ import yaml
 
 from branchwise.analysis.statistics.power import SAME
 from branchwise.orchestration.planning.plan import Plan
+from branchwise.orchestration.run_folder.tables import trial_seconds
 from branchwise.run_files.sealing import DamagedError
 from branchwise.trainables.runtime.run_folder import RunFolder, runs
 
@@ -51,10 +52,7 @@ def _settings(tree: dict[str, Any]) -> dict[str, Any]:
 
 def _mean_seconds(run: RunFolder) -> float:
     """Mean seconds of an arm: a cohort's time is shared by its arms."""
-    cohorts: dict[str, list[float]] = {}
-    for name in run.record_names()[:MAX_RECORDS]:
-        record = run.read_record(name)
-        if record.get("status") == "done" and "seconds" in record:
-            cohorts.setdefault(str(record.get("trial")), []).append(float(record["seconds"]))
-    shares = [max(seconds) / len(seconds) for seconds in cohorts.values()]
+    done = [run.read_record(name) for name in run.record_names()[:MAX_RECORDS]]
+    done = [record for record in done if record.get("status") == "done"]
+    shares = [max(seconds) / len(seconds) for seconds in trial_seconds(done).values()]
     return sum(shares) / len(shares) if shares else 0.0

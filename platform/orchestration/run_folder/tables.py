@@ -50,6 +50,15 @@ def records(run: RunFolder) -> dict[str, Record | None]:
     return results
 
 
+def trial_seconds(done: Iterable[Record]) -> dict[str, list[float]]:
+    """By trial, the seconds from its start to the end of each of its arms, where they are recorded."""
+    seconds: dict[str, list[float]] = {}
+    for record in done:
+        if "seconds" in record:
+            seconds.setdefault(str(record.get("trial")), []).append(float(record["seconds"]))
+    return seconds
+
+
 def finished(record: Record | None) -> bool:
     """Whether the record of an arm is a result; a resumed sweep runs failed arms once more."""
     return record is not None and record["status"] != "failed"
