@@ -25,7 +25,7 @@ COUNTERS = re.compile(
     "epochs?|iter(ation)?s?|steps?|batch(es)?|episodes?|seeds?|rounds?|runs?|folds?|lr|rate|version|size|eta|cpu|gpu|"
     "memory|samples?|examples?|param(eter)?s|elapsed|fps|it|port|rank|line|layers?|workers?|delta|epsilon|sigma|device"
 )
-VALUE = object()  # a printed value, among the literal texts of a line
+VALUE = "\0"  # stands for a printed value in the text of a line
 _NAMES = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _PERCENT_FORMAT = re.compile(r"%[-+ #0]*[0-9*]*(?:\.[0-9*]+)?[sdiufgeEGr]|%%")
 MAX_LINE, MAX_JSON = 2000, 1 << 20
@@ -98,10 +98,7 @@ def guess_from_source(tree: ast.Module) -> Metric | None:
 def _printed(tree: ast.Module) -> Iterator[Metric]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and called(node) in PRINTS:
-            parts: list[Any] = []
-            for index, argument in enumerate(_logged(node)):
-                parts += [*([" "] if index else []), *_template(argument)]
-            yield from _from_template(parts, node.lineno)
+            yield from _from_template(" ".join(map(_template, _logged(node))), node.lineno)
 
 
 def _logged(call: ast.Call) -> list[ast.expr]:
@@ -117,45 +114,37 @@ def _logged(call: ast.Call) -> list[ast.expr]:
     return call.args
 
 
-def _template(node: ast.expr) -> list[Any]:
-    """A printed expression as literal texts and VALUEs."""
+def _template(node: ast.expr) -> str:
+    """The text that an expression prints, with a VALUE for each part that is computed."""
     if isinstance(node, ast.JoinedStr):
-        return [part.value if isinstance(part, ast.Constant) else VALUE for part in node.values]
+        return "".join(str(part.value) if isinstance(part, ast.Constant) else VALUE for part in node.values)
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        return [node.value]
+        return node.value
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mod) and isinstance(text := constant(node.left), str):
-        return _split(text, _PERCENT_FORMAT, "%%")
+        return _PERCENT_FORMAT.sub(_filled, text)
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
-        return [*_template(node.left), *_template(node.right)]
+        return _template(node.left) + _template(node.right)
     if isinstance(node, ast.Call) and called(node) == "format" and isinstance(node.func, ast.Attribute):
         text = constant(node.func.value)
-        return _split(text, _BRACES, "{{") if isinstance(text, str) else [VALUE]
-    return [VALUE]
+        return _BRACES.sub(_filled, text) if isinstance(text, str) else VALUE
+    return VALUE
 
 
-def _split(text: str, fields: re.Pattern[str], literal: str) -> list[Any]:
-    parts: list[Any] = []
-    end = 0
-    for match in fields.finditer(text):
-        parts.append(text[end : match.start()])
-        parts.append(match[0][0] if match[0] in (literal, "}}") else VALUE)
-        end = match.end()
-    return [*parts, text[end:]]
+def _filled(match: re.Match[str]) -> str:
+    """The VALUE of a format's field, or the character that a doubled one prints."""
+    return match[0][0] if match[0] in ("%%", "{{", "}}") else VALUE
 
 
-def _from_template(
-    parts: Sequence[Any], line: int, *, any_name: bool = False, later: Sequence[str] = ()
-) -> Iterator[Metric]:
+def _from_template(text: str, line: int, *, any_name: bool = False, later: Sequence[str] = ()) -> Iterator[Metric]:
     """A metric for each value after a metric's name; of a fraction, the rate behind it.
 
     Args:
-        parts: Texts and VALUEs of a line.
+        text: A line, with VALUEs in it.
         line: Its number.
         any_name: Whether any name counts, not only those of known metrics.
         later: The texts of later lines, which the pattern must not match.
     """
-    text = _text(parts)
-    for match in re.finditer("\0", text):
+    for match in re.finditer(VALUE, text):
         before = text[: match.start()].rpartition("\n")[2]
         names, nearest = metric_names(before), _NAMES.findall(before)[-1:]
         is_certain = bool(names) and not re.search(r"(?i)\b(learning|lr)[ _]rate\W*$", before)
@@ -170,7 +159,7 @@ def _from_template(
         begin = before.rindex(name)
         between = before[begin:]
         fraction = after.lstrip().startswith("/") or between.rstrip().endswith("/")
-        if fraction or len(between) > 60 or between.count("\0") > 3:
+        if fraction or len(between) > 60 or between.count(VALUE) > 3:
             continue  # 9332/13036: the number of hits
         key = re.sub(r"\W+", "_", name.lower())
         percent = after.lstrip().startswith("%")
@@ -185,10 +174,6 @@ def _from_template(
         )
 
 
-def _text(parts: Sequence[Any]) -> str:
-    return "".join(part if isinstance(part, str) else "\0" for part in parts)
-
-
 def _context(before: str, begin: int, later: Sequence[str]) -> str:
     """The end of the text before a value, from its name at `begin` or earlier, that identifies the value.
 
@@ -199,8 +184,8 @@ def _context(before: str, begin: int, later: Sequence[str]) -> str:
     starts = [match.start() for match in re.finditer(r"(?<!\w)\w|\0", before[:begin])]
     for start in [prefix.start() if prefix else begin, *reversed(starts)]:
         context = before[start:].lstrip()
-        is_first = f"{before}\0".index(f"{context}\0") == len(before) - len(context)
-        if is_first and not any(f"{context}\0" in other for other in later):
+        is_first = f"{before}{VALUE}".index(f"{context}{VALUE}") == len(before) - len(context)
+        if is_first and not any(f"{context}{VALUE}" in other for other in later):
             return context
     return before
 
@@ -211,7 +196,7 @@ def _escaped(text: str) -> str:
     `{number}` matches the blanks of a padded number. A column of a table is as wide as its longest entry.
     """
     parts = []
-    for part in text.split("\0"):
+    for part in text.split(VALUE):
         stripped = part.rstrip(" ")
         blanks, last = len(part) - len(stripped), stripped[-1:] or "0"
         keeps_blank = last.isalnum() or last == "_" or (blanks == 1 and last not in "=([")
@@ -249,7 +234,7 @@ def _json(tree: ast.Module) -> Iterator[Metric]:
 def guesses_from_run(log: str, folder: Path) -> list[Metric]:
     """The metrics that a run may have printed, or written into JSON files: each once, the likeliest first."""
     guesses: list[Metric] = []
-    templates: dict[str, tuple[int, str, list[Any]]] = {}  # the last line of each text, its numbers aside
+    templates: dict[str, tuple[int, str]] = {}  # the last line of each text, its numbers aside
     for number, line in enumerate(line for text in log.splitlines() for line in plain_lines(text)):
         if line.startswith("--- ") or len(line) > MAX_LINE:
             continue
@@ -257,12 +242,12 @@ def guesses_from_run(log: str, folder: Path) -> list[Metric]:
         if content is not None:
             guesses += _from_keys(content, {}, number)
         else:
-            parts = _parts_of_line(line)
-            templates.pop(_text(parts), None)
-            templates[_text(parts)] = number, line, parts
+            text = _PRINTED_NUMBER.sub(lambda match: match[0] if parse_number(match[0]) is None else VALUE, line)
+            templates.pop(text, None)
+            templates[text] = number, line
     recent = list(templates)[-MAX_TEMPLATES:]
     for index, text in enumerate(recent):
-        guesses += _from_printed(*templates[text], recent[index + 1 :])
+        guesses += _from_printed(*templates[text], text, recent[index + 1 :])
     for file in sorted(folder.rglob("*.json")) if folder.is_dir() else []:
         try:
             content = json.loads(file.read_bytes()) if file.stat().st_size < MAX_JSON else None
@@ -276,19 +261,8 @@ def guesses_from_run(log: str, folder: Path) -> list[Metric]:
     return list(best.values())
 
 
-def _parts_of_line(line: str) -> list[Any]:
-    """A printed line as texts and VALUEs."""
-    parts: list[Any] = []
-    end = 0
-    for match in _PRINTED_NUMBER.finditer(line):
-        if parse_number(match[0]) is not None:
-            parts += [line[end : match.start()], VALUE]
-            end = match.end()
-    return [*parts, line[end:]]
-
-
-def _from_printed(number: int, line: str, parts: Sequence[Any], later: Sequence[str]) -> Iterator[Metric]:
-    for metric in _from_template(parts, number, any_name=True, later=later):
+def _from_printed(number: int, line: str, text: str, later: Sequence[str]) -> Iterator[Metric]:
+    for metric in _from_template(text, number, any_name=True, later=later):
         groups = NumberPattern(metric.source["pattern"], metric.key).search(line)
         value = groups[metric.key].value if groups and metric.key in groups else None
         if isinstance(value, float) or (metric.is_certain and isinstance(value, int)):
