@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -40,12 +40,11 @@ def trackers(run: RunFolder, names: Sequence[str], console: Console) -> Iterator
             )
 
     with ThreadPoolExecutor(1) as pool:
-        pending: list[Future[None]] = []
 
         def follow(state: RunState, new: Sequence[str]) -> None:
             for arm in new:
                 for name in logged:
                     if arm not in logged[name]:
-                        pending.append(pool.submit(tell, name, arm, state.records[arm]))
+                        pool.submit(tell, name, arm, state.records[arm])
 
         yield follow

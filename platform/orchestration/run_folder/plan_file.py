@@ -21,6 +21,8 @@ from branchwise.trainables.contract import declared
 from branchwise.trainables.runtime.run_folder import NAME_PATTERN, NOT_RUNS, RunFolder, runs
 from branchwise.trainables.runtime.storage import Storage
 
+LIST_HINT = "`branchwise list` names those there are"  # where a run is missing
+
 
 def new_run(storage: Storage, space: Space, name: str | None, taken: Collection[str] = ()) -> RunFolder:
     """The folder of a new run: `name`, or the space's name with the first free number that is not among `taken`.
@@ -40,9 +42,6 @@ def new_run(storage: Storage, space: Space, name: str | None, taken: Collection[
         if run.name not in taken and not run.taken() and not active_lease_owner(run.files):
             return run
         number += 1
-
-
-LIST_HINT = "`branchwise list` names those there are"
 
 
 def run_named(storage: Storage, name: str, option: str) -> RunFolder:
