@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -65,7 +64,7 @@ def status_document(run: RunFolder) -> StatusDocument:
         pid=view.holder["pid"] if view.holder else None,
         arms=view.total,
         arms_finished=len(state.records),
-        arms_by_status=dict(sorted(Counter(str(record["status"]) for record in state.records.values()).items())),
+        arms_by_status=state.counts(),
         seconds_left=remaining,
         running=[_running(cohort, report, state) for cohort, report in state.running.items()] if view.holder else [],
         best=best_arm(run, state),

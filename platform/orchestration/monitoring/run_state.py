@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -35,8 +36,9 @@ class RunState:
         """The arms of a cohort's report that have no record yet: {"arm", "cell", "block"}."""
         return [arm for arm in report["arms"] if arm["arm"] not in self.records]
 
-    def count(self, *statuses: str) -> int:
-        return sum(record["status"] in statuses for record in self.records.values())
+    def counts(self) -> dict[str, int]:
+        """How many records have which status."""
+        return dict(sorted(Counter(str(record["status"]) for record in self.records.values()).items()))
 
     def _record(self, arm: str) -> Any:
         try:

@@ -128,8 +128,7 @@ def describe(storage: Storage, run: RunFolder, state: RunState | None = None) ->
     if state is None:
         state = RunState(run)
         state.refresh()
-    counts = {status: state.count(status) for status in sorted({str(r["status"]) for r in state.records.values()})}
-    message = ", ".join(f"{number} {status}" for status, number in counts.items())
+    message = ", ".join(f"{number} {status}" for status, number in state.counts().items())
     yield "arms", f"{len(state.records)} of {view.total} finished" + (f" ({message})" if message else "")
     if manifest.get("spent"):
         yield "spent", spent_of(manifest).text()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -79,8 +80,7 @@ def copy_records(run: RunFolder, reused: Sequence[ReusedArm]) -> None:
 
 def counts(reused: Sequence[ReusedArm]) -> dict[str, int]:
     """Arms taken, by the run that they are from."""
-    sources = [item.source for item in reused]
-    return {source: sources.count(source) for source in dict.fromkeys(sources)}
+    return dict(Counter(item.source for item in reused))
 
 
 def _key(seed: int, spec: Any, teacher: str | None) -> tuple[int, str, str | None]:
