@@ -106,10 +106,6 @@ class Hyperparameter(Strict):
         """Whether its numbers are integers."""
         return self.integer is not None or self.log_int is not None
 
-    @property
-    def logarithmic(self) -> bool:
-        return self.log_uniform is not None or self.log_int is not None
-
     def ends(self) -> tuple[Any, ...]:
         """Values that must be allowed for all to be."""
         return self.choice or self.interval or ()
