@@ -20,20 +20,20 @@ def run_with_timeout(seconds: float, call: Callable[[], T]) -> T:
 
     The call has a separate thread, so that Ctrl-C works meanwhile; a thread that never ends is abandoned.
     """
-    answer: Future[T] = Future()
+    future: Future[T] = Future()
 
     def run() -> None:
         try:
-            answer.set_result(call())
+            future.set_result(call())
         except BaseException as error:  # raised where it is waited for
-            answer.set_exception(error)
+            future.set_exception(error)
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     abandon_thread(thread)
-    if not wait([answer], seconds).done:
+    if not wait([future], seconds).done:
         raise TimeoutError(f"no answer within {seconds:.0f} s")
-    return answer.result()
+    return future.result()
 
 
 def abandon_thread(thread: threading.Thread) -> None:
