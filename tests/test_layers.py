@@ -83,7 +83,7 @@ ORDERS = {
         "planning",
         "findings",
         "comparisons",
-        "measures",
+        "remeasured",
     ],
     "platform/orchestration": [
         "errors",
@@ -164,7 +164,7 @@ def test_only_top_of_statistics_sees_a_run(root: Path) -> None:
     """Each stage takes the arms and what was declared of them, so that it is usable on a table alone."""
     for file in (root / "analysis/statistics").rglob("*.py"):
         room = file.relative_to(root / "analysis/statistics").with_suffix("").parts[0]
-        if room not in ("findings", "comparisons", "measures"):
+        if room not in ("findings", "comparisons", "remeasured"):
             assert "branchwise.analysis.records.run.Run" not in imported(file), file
 
 

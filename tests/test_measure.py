@@ -16,7 +16,7 @@ import pytest
 from patience import patience
 
 from branchwise.analysis.records.folder import load_run
-from branchwise.analysis.records.measures import load_measures
+from branchwise.analysis.records.remeasured import load_remeasured
 from branchwise.cli import main as branchwise
 from branchwise.trainables.runtime.run_folder import Measurements, RunFolder
 from branchwise.trainables.runtime.storage import Storage
@@ -115,7 +115,7 @@ def test_grid_is_measured_interrupted_continued_and_reported(storage: Path) -> N
     assert "Does it hold under another evaluation?" in output
 
     run = load_run(storage / "smoke")
-    measures = [entry for entry in load_measures(run) if not entry.as_in_the_sweep]
+    measures = [entry for entry in load_remeasured(run) if not entry.matches_sweep]
     assert {element.label() for element in measures} == {
         "guidance 1", "guidance 2", "sampler_steps 3, guidance 1", "sampler_steps 3, guidance 2",
     }  # fmt: skip
@@ -145,7 +145,7 @@ def test_features_of_classifier_and_of_function_of_users(
     description = json.loads((net / "features.json").read_text())
     assert 0.5 <= description["accuracy"] <= 1
     assert description["tested_on"] >= 350
-    metrics = {item.run.metric: item.run for item in load_measures(load_run(storage / "smoke"))}
+    metrics = {item.run.metric: item.run for item in load_remeasured(load_run(storage / "smoke"))}
     assert {"fd_classifier64", "fd_own_features_flat"} <= set(metrics)
     assert metrics["fd_classifier64"].arms["inception_score"].between(1, 10).all()
     code, output = measured(storage, *grid, "--set", "evaluate.classifier.least_accuracy=1.0", quick[0], quick[1])

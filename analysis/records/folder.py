@@ -62,7 +62,7 @@ def load_run(folder: Path) -> Run:
     outline = outline_of_plan(plan)
     budgets = read_table(folder, BUDGETS_TABLE)
     _complete(arms, outline, budgets)
-    everything = AnalysisGroup(kinds=tuple(dict.fromkeys(kind for part in outline.parts for kind in part.kinds)))
+    everything = AnalysisGroup(kinds=tuple(dict.fromkeys(kind for part in outline.groups for kind in part.kinds)))
     written = sha256(content)
     return Run(
         folder=folder, name=name, space=space, manifest=manifest, outline=outline, part=everything, arms=arms,
@@ -128,11 +128,11 @@ def parts(run: Run) -> list[Run]:
     """
     if run.outline.across:
         return _data_sets(run, run.outline.across)
-    if len(run.outline.parts) == 1:
-        return [replace(run, part=run.outline.parts[0])]
+    if len(run.outline.groups) == 1:
+        return [replace(run, part=run.outline.groups[0])]
     return [
         replace(run, name=f"{run.name}, {part.name}", part=part, arms=run.arms[run.arms["kind"].isin(part.kinds)])
-        for part in run.outline.parts
+        for part in run.outline.groups
     ]
 
 
@@ -145,7 +145,7 @@ def _data_sets(run: Run, across: DataSets) -> list[Run]:
     column = run.arms[across.column]
     if unknown := [item for item in distinct(column) if item not in across.levels]:
         raise RunFolderError(f"{where}: {single_line(repr(unknown[0]))} must be one of {', '.join(across.levels)}")
-    (part,) = run.outline.parts
+    (part,) = run.outline.groups
     found = [
         replace(run, name=f"{run.name}, {name}", part=part, data_set=name, arms=run.arms[column == name])
         for name in across.levels

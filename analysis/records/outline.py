@@ -1,4 +1,4 @@
-"""What a run planned: its cells, blocks, parts, columns and lines."""
+"""The plan of a run: its rows, blocks, analysis groups, columns and plots."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ Built = TypeVar("Built")
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlannedCell:
-    """A row of the table that was planned before the run; `levels` are its components', empty for a baseline."""
+class PlannedRow:
+    """A planned row of the table of cells: a cell with the levels of its components, or a baseline without."""
 
     cell: str
     kind: str
@@ -30,11 +30,11 @@ class Outline:
     """The plan of a run, from its plan.json."""
 
     grid: Grid
-    cells: tuple[PlannedCell, ...]
+    cells: tuple[PlannedRow, ...]
     blocks: tuple[int, ...]
-    parts: tuple[AnalysisGroup, ...]
+    groups: tuple[AnalysisGroup, ...]
     columns: tuple[Column, ...] = ()
-    lines: tuple[PlotSpec, ...] = ()
+    plots: tuple[PlotSpec, ...] = ()
     outcomes: tuple[str, ...] = ("value",)  # the primary first
     looks: Looks | None = None
     across: DataSets | None = None  # each has all the cells, in separate blocks
@@ -69,18 +69,17 @@ class Outline:
 def outline_of_plan(plan: Mapping[str, Any]) -> Outline:
     """The outline in the content of a plan.json that fits its schema."""
     cells = tuple(
-        PlannedCell(cell=c["cell"], kind=c["kind"], levels={k: level_of(v) for k, v in c["components"].items()})
+        PlannedRow(cell=c["cell"], kind=c["kind"], levels={k: level_of(v) for k, v in c["components"].items()})
         for c in plan["cells"]
     )
     return Outline(
         grid=_grid([_build(Factor, item) for item in plan["factors"]], cells),
         cells=cells,
         blocks=tuple(plan["blocks"]),
-        parts=tuple(_build(AnalysisGroup, part) for part in plan["parts"]),
+        groups=tuple(_build(AnalysisGroup, part) for part in plan["parts"]),
         columns=tuple(_build(Column, column) for column in plan["columns"]),
-        lines=tuple(
-            _build(PlotSpec, lines | {"y": [_build(Column, column) for column in lines["y"]]})
-            for lines in plan["lines"]
+        plots=tuple(
+            _build(PlotSpec, item | {"y": [_build(Column, column) for column in item["y"]]}) for item in plan["lines"]
         ),
         outcomes=tuple(plan["outcomes"]),
         looks=looks_of(plan.get("looks")),
@@ -98,7 +97,7 @@ def _build(kind: type[Built], described: Mapping[str, Any]) -> Built:
     return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in known.items()})
 
 
-def _grid(factors: Sequence[Factor], cells: Sequence[PlannedCell]) -> Grid:
+def _grid(factors: Sequence[Factor], cells: Sequence[PlannedRow]) -> Grid:
     """The factors, and those of the cells that have a level of each."""
     planned = (cell.levels for cell in cells if factors and all(factor.name in cell.levels for factor in factors))
     return Grid(

@@ -9,7 +9,7 @@ from pathlib import Path
 from branchwise.analysis.records.comparing import check_comparable, check_inference
 from branchwise.analysis.records.damage import RunFolderError
 from branchwise.analysis.records.folder import load_run, parts
-from branchwise.analysis.records.measures import load_measures
+from branchwise.analysis.records.remeasured import load_remeasured
 from branchwise.analysis.report import formats, numbers, tables
 from branchwise.analysis.report.across.plots import forest
 from branchwise.analysis.report.across.tables import across_of, across_tables, document
@@ -20,19 +20,19 @@ from branchwise.analysis.report.exports.paper import PaperOptions, write_paper
 from branchwise.analysis.report.figures import style, write
 from branchwise.analysis.report.headlines import answers
 from branchwise.analysis.report.looks import decided_table, looks_table
-from branchwise.analysis.report.measures.efficiency import efficiency_table
-from branchwise.analysis.report.measures.plots import measure_plots
 from branchwise.analysis.report.plots.attribution import attribution_plots
 from branchwise.analysis.report.plots.cells import cell_forest
 from branchwise.analysis.report.plots.doses import dose_plots
 from branchwise.analysis.report.plots.evidence import line_plots
 from branchwise.analysis.report.plots.samples import sample_rows, unread
+from branchwise.analysis.report.remeasured.efficiency import efficiency_table
+from branchwise.analysis.report.remeasured.plots import measure_plots
 from branchwise.analysis.report.screening.plots import screening_plots
 from branchwise.analysis.report.search import search_plots, search_tables
 from branchwise.analysis.report.text import Table, number_style
 from branchwise.analysis.report.wording import for_print, with_titles
 from branchwise.analysis.statistics.findings import Findings, analyze_run
-from branchwise.analysis.statistics.measures.effects import under_each_measure
+from branchwise.analysis.statistics.remeasured.effects import under_each_measurement
 from branchwise.run_files.layout import REPORT, staged_folder
 
 MARK = "ablation.json"  # a folder that holds it is a report, and may be replaced by the next
@@ -130,7 +130,7 @@ def _contents(folders: Sequence[Path]) -> Contents:
     sections = [
         Section(
             findings=findings,
-            remeasured=under_each_measure(findings, load_measures(findings.run)),
+            remeasured=under_each_measurement(findings, load_remeasured(findings.run)),
             number=number if len(analyses) > 1 else 0,
         )
         for number, findings in enumerate(analyses, start=1)

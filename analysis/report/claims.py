@@ -31,15 +31,8 @@ def claims_table(analyses: Sequence[Findings]) -> Table:
         for verdict in findings.verdicts
     )
     inference = analyses[0].run.inference if analyses else DEFAULT
-    claims_modified = any(findings.claims_modified for findings in analyses)
-    after = any(findings.run.manifest.get("claims_after_the_runs") for findings in analyses)
-    grown = any(findings.run.lineage.adds_seeds for findings in analyses)
-    when = (
-        "written after the runs" if after else "edited after the run" if claims_modified else "written before the run"
-    )
-    when = "are exploratory: seeds were added after a verdict" if grown else when
     return Table(
-        title=f"Claims {when}",
+        title=f"Claims {claims_origin(analyses)}",
         name="claims",
         columns=(*lead, *COLUMNS),
         rows=rows,
@@ -49,6 +42,15 @@ def claims_table(analyses: Sequence[Findings]) -> Table:
         "one-sided tests. Claims and intervals are about the mean over seeds. Effects: positive = better."
         f"{_teachers_note(analyses)}",
     )
+
+
+def claims_origin(analyses: Sequence[Findings]) -> str:
+    """How the claims came about, as a title has it: `written before the run`."""
+    if any(findings.run.lineage.adds_seeds for findings in analyses):
+        return "exploratory: seeds were added after a verdict"
+    if any(findings.run.manifest.get("claims_after_the_runs") for findings in analyses):
+        return "written after the runs"
+    return f"{'edited after' if any(findings.claims_modified for findings in analyses) else 'written before'} the run"
 
 
 def _data_sets_note(analyses: Sequence[Findings]) -> str:

@@ -208,7 +208,7 @@ def _claim(verdict: Verdict, primary: str) -> dict[str, Any]:
         "text": claim.text, "canonical": claim.canonical, "verdict": verdict.status, "scale": claim.subject,
         "outcome": claim.outcome or primary, "relation": claim.relation,
         **asdict(verdict.test), "reason": verdict.test.reason or verdict.reason, "weights": verdict.weights,
-        "one_sided": claim.one_sided, "seeds_to_decide": verdict.seeds,
+        "one_sided": claim.one_sided, "seeds_to_decide": verdict.seeds_to_decide,
     }  # fmt: skip
 
 

@@ -294,9 +294,9 @@ def failures_table(findings: Findings) -> Table:
         for row in failed_arms
     )
     return Table(
-        title="If the lost arms had done badly", rows=rows,
-        columns=("component", "without the lost arms", "with bad values in their place"),
+        title="If the failed arms had done badly", rows=rows,
+        columns=("component", "without the failed arms", "with bad values in their place"),
         note="In its place: as bad, for its cell and block, as the worst arm of the run was for its own. Where the two "
-        "columns disagree, the conclusion depends on the lost arms. A claim is supported or refuted only "
+        "columns disagree, the conclusion depends on the failed arms. A claim is supported or refuted only "
         "where it would be with either.",
     )  # fmt: skip

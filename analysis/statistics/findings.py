@@ -163,7 +163,7 @@ def _notes_on_run(
 def _notes_on_arms(run: Run, headline: ScaleResult) -> list[str]:
     """Return notes on missing arms, and on what the design cannot tell without them or at all."""
     outline, better = run.outline, run.outline.better("value")
-    is_fixed = len(outline.parts) == 1 and outline.looks is None and outline.across is None
+    is_fixed = len(outline.groups) == 1 and outline.looks is None and outline.across is None
     planned = run.manifest.get("arms") if is_fixed else None
     cells = outline.planned if run.grid.is_fraction else run.cells
     if run.components:

@@ -303,7 +303,7 @@ class Lock(Schema):
     process_start_time: str = ""
 
 
-class Measure(Schema):
+class Remeasurement(Schema):
     """measurements/<key>/measure.json"""
 
     settings: dict[PlainName, dict[PlainName, Any]]

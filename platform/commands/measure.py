@@ -14,13 +14,13 @@ from branchwise.orchestration import interrupts
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.execution.cluster import address_of
 from branchwise.orchestration.execution.exit_status import classify_exit
-from branchwise.orchestration.execution.measures import remeasure, same_as_sweep
+from branchwise.orchestration.execution.remeasuring import remeasure, same_as_sweep
 from branchwise.orchestration.input.command_line import open_storage
 from branchwise.orchestration.input.parser import Parser
 from branchwise.orchestration.input.sweep_commands import add_options
 from branchwise.orchestration.monitoring.terminal import measuring_rows, print_measured, print_plan
 from branchwise.orchestration.planning.machine import machine, shortages
-from branchwise.orchestration.planning.measures import plan_measures
+from branchwise.orchestration.planning.remeasuring import plan_remeasuring
 from branchwise.orchestration.run_folder.tables import report
 
 
@@ -40,7 +40,7 @@ def main(arguments: list[str], program: str) -> int:
 def measure(options: argparse.Namespace, has_started: threading.Event, console: Console) -> int:
     """Return the exit code of a completed command; `has_started` is set when measuring begins."""
     with open_storage(options.storage) as storage:
-        plan = plan_measures(
+        plan = plan_remeasuring(
             storage, options.run, options.arms, options.set, options.grid, options.trust, options.dry_run
         )
     if not plan.slots and not address_of(options.address) and not options.dry_run:

@@ -55,7 +55,7 @@ def exceeded_limit(limits: Limits, spent: Usage, following: Usage | None = None)
     if limits.failures is not None and spent.failures >= limits.failures:
         return f"limits.failures: {spent.failures} arms failed, and no arm starts after {limits.failures} failures"
     total = spent + (following or Usage())
-    for name, unit in (("hours", "h"), ("gpu_hours", "GPU hours"), ("cost", "of cost")):
+    for name, unit in (("hours", "h"), ("gpu_hours", "GPU hours"), ("cost", "(cost)")):
         limit, before, after = getattr(limits, name), getattr(spent, name), getattr(total, name)
         if limit is not None and after > limit:
             return (

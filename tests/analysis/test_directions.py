@@ -13,8 +13,8 @@ from branchwise.analysis.report.figures import style
 from branchwise.analysis.report.headlines import answers
 from branchwise.analysis.report.plots.attribution import attribution_plots
 from branchwise.analysis.report.tables import attribution_table, check_tables, effect_tables
-from branchwise.analysis.statistics.measures.curves import Curve
 from branchwise.analysis.statistics.model import Estimate
+from branchwise.analysis.statistics.remeasured.curves import Curve
 from branchwise.run_files.columns import Better
 
 CLAIMS = ["uncond_branch.shapley > 0", "anchor.shapley < 0", "equivalent(anchor, 1)", "uncond_branch.share > 50%"]

@@ -203,7 +203,7 @@ def test_what_reader_must_know_is_noted(tmp_path: Path) -> None:
     message = "\n".join(result.notes)
     assert "lr is no component and differs along with the cells, so their effects are its effects as well" in message
     assert "workers is no component and differs between runs of one cell" in message
-    assert "1 planned arms have no row yet: base-b2" in message
+    assert "Planned arms without a row yet (1): base-b2" in message
     assert "2 arms failed" in message
     errors = result.run.arms.set_index("arm")["error"].dropna().to_dict()
     assert errors == {"full-b0": "it ended as crashed", "aug-b1": "it has no accuracy"}

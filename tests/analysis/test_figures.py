@@ -207,7 +207,7 @@ def test_panels_hold_five_curves_and_all_cells_appear(full_run: Path) -> None:
 
 
 def test_losses_with_different_terms_have_separate_axes(full_run: Path) -> None:
-    drawn = next(lines for lines in load_run(full_run).outline.lines if lines.name == "training")
+    drawn = next(lines for lines in load_run(full_run).outline.plots if lines.name == "training")
     assert "loss" not in [column.name for column in drawn.y]
 
 

@@ -132,7 +132,7 @@ def test_fixed_value_is_tested_by_t_test(tmp_path: Path) -> None:
         assert first.limit == pytest.approx(limit if scale == "identity" else np.exp(limit), rel=1e-9)
         assert [verdict.status for verdict in result.verdicts] == ["not shown", "not shown"]
         (note,) = [note for note in result.notes if note.startswith("Seeds that would decide")]
-        assert f"{claims[1]}: {result.verdicts[1].seeds}, " in note
+        assert f"{claims[1]}: {result.verdicts[1].seeds_to_decide}, " in note
 
 
 def test_one_sided_claim_is_never_refuted(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from branchwise.analysis.importers.files.folders import relative, walk
 from branchwise.analysis.importers.history.points import MetricLog
 from branchwise.analysis.importers.run_table import RunLog, RunTable, counted
 from branchwise.analysis.records.comparing import flatten
-from branchwise.analysis.records.measures import is_number
+from branchwise.analysis.records.remeasured import is_number
 
 RUN, CONFIG, METRICS, INFO = "run.json", "config.json", "metrics.json", "info.json"
 

@@ -17,7 +17,7 @@ from branchwise.analysis.importers.history.points import NO_POINTS, History, Met
 from branchwise.analysis.importers.run_table import RunTable, counted
 from branchwise.analysis.records.comparing import flatten
 from branchwise.analysis.records.damage import RunFolderError
-from branchwise.analysis.records.measures import is_number
+from branchwise.analysis.records.remeasured import is_number
 
 _MAGIC = b":W&B"
 _HEADER = 7

@@ -23,15 +23,15 @@ from branchwise.analysis.report.exports.links import arm_rows, folder_links
 from branchwise.analysis.report.figures import Plot, inline_svg
 from branchwise.analysis.report.headlines import answers
 from branchwise.analysis.report.looks import decided_table, looks_table
-from branchwise.analysis.report.measures.efficiency import efficiency_table
-from branchwise.analysis.report.measures.tables import best_table, evaluation_table, holds_table
+from branchwise.analysis.report.remeasured.efficiency import efficiency_table
+from branchwise.analysis.report.remeasured.tables import best_table, evaluation_table, holds_table
 from branchwise.analysis.report.search import search_tables
 from branchwise.analysis.report.text import Table, with_minus
 from branchwise.analysis.report.wording import titled, with_titles
 from branchwise.analysis.statistics.comparisons.data_sets import Across
 from branchwise.analysis.statistics.findings import Findings
-from branchwise.analysis.statistics.measures.effects import Remeasured
 from branchwise.analysis.statistics.power import describe
+from branchwise.analysis.statistics.remeasured.effects import Remeasured
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
 SCRIPT = TEMPLATES / "page.js"
@@ -190,7 +190,7 @@ def _page_run(section: Section, target: Path) -> dict[str, object]:
         "measured": [axis.name for axis in measured.axes],
         "plan": describe(findings.sensitivity, findings.repeats) if findings.sensitivity else [],
         "figures": {plot.name.split("-")[-1]: (plot, Markup(inline_svg(plot))) for plot in section.plots},
-        "lines": [lines.name for lines in run.outline.lines],
+        "lines": [lines.name for lines in run.outline.plots],
         "weights": [(titled(row.component, findings), row.weights) for row in findings.headline.rows],
         "arms_of": {row.cell: row.arms for row in findings.cells if row.arms},
         "arms": arm_rows(run, target, MAX_ARMS),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from textwrap import wrap
 
-from branchwise.analysis.report.claims import evidence
+from branchwise.analysis.report.claims import claims_origin, evidence
 from branchwise.analysis.report.figures import GRID, INK, Plot, new_figure, render
 from branchwise.analysis.report.text import p_text, with_minus
 from branchwise.analysis.statistics.claims.verdicts import Verdict
@@ -37,8 +37,12 @@ def verdict_board(findings: Findings) -> Plot | None:
     axes.set_xlim(0, 1)
     axes.set_ylim(height, 0)
     axes.axis("off")
-    written = "edited after the run" if findings.claims_modified else "written before the run"
-    heads = ((CLAIM, f"claim, {written}"), (VERDICT, "verdict"), (EVIDENCE, "evidence"), (P, "p (Holm)"))
+    heads = (
+        (CLAIM, f"claim, {claims_origin([findings])}"),
+        (VERDICT, "verdict"),
+        (EVIDENCE, "evidence"),
+        (P, "p (Holm)"),
+    )
     for x, head in heads:
         axes.text(x, LINE * 0.8, head, fontsize=8.5, color=OPEN, va="center", ha="right" if x == P else "left")
     y = LINE + GAP

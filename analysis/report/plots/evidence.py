@@ -21,7 +21,7 @@ HIDDEN = "#A8A8A8"  # the full method where it exists for comparison
 
 def line_plots(run: Run) -> list[Plot]:
     """The declared lines that the run folder has the data for, in their order."""
-    drawn = [draw_lines(run, lines) for lines in run.outline.lines]
+    drawn = [draw_lines(run, lines) for lines in run.outline.plots]
     return [plot for plot in drawn if plot is not None]
 
 

@@ -137,9 +137,9 @@ class _Hypotheses:
 def _with_status(verdict: Verdict, p_holm: float, alpha: float, size: int) -> Verdict:
     claim, test = verdict.claim, replace(verdict.test, p_holm=nan if isnan(verdict.test.p) else p_holm)
     status = _status(test, alpha)
-    waits = status == "not shown" and verdict.runs > 1 and not (claim.one_sided and not test.favours)
-    seeds = seeds_needed(test.p, test.estimate.df, verdict.runs, alpha / size, claim.one_sided) if waits else None
-    return replace(verdict, test=test, status=status, seeds=seeds)
+    waits = status == "not shown" and verdict.n_seeds > 1 and not (claim.one_sided and not test.favours)
+    seeds = seeds_needed(test.p, test.estimate.df, verdict.n_seeds, alpha / size, claim.one_sided) if waits else None
+    return replace(verdict, test=test, status=status, seeds_to_decide=seeds)
 
 
 def _row_key(number: int, scale: ScaleResult, row: ComponentRow, already_tested: Collection[str]) -> Hashable | None:

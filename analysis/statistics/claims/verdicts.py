@@ -1,7 +1,7 @@
 """Judges declared claims against the fitted model, with the numbers behind each verdict.
 
-A claim is supported or refuted by the spread of its effect over blocks, at the level that its family leaves it. Without
-a p-value it is not shown, and the reason is given; an unfinished plan is not tested.
+A claim is supported or refuted by a t test of its effect over blocks, at the level that its family allots. Without a
+p-value it is not shown, with the reason. Under an unfinished plan it is not judged.
 """
 
 from __future__ import annotations
@@ -32,10 +32,13 @@ class Verdict:
     """A tested claim.
 
     Attributes:
-        weights: Of its quantities' cells.
-        reason: Why it is not tested, or what it depends on.
-        seeds: Seeds in all that would decide it with 80% power if mean and SD stay as they are;
-            None if unknown.
+        claim: As declared.
+        status: Supported, refuted, not shown, not judged or exploratory.
+        test: The numbers behind it.
+        weights: Weight of each cell in the claim.
+        reason: Why there is no p-value, or that the result depends on failed arms.
+        n_seeds: Seeds that the test uses; 0 where no forecast is made.
+        seeds_to_decide: Seeds in all for 80% power at the current mean and SD; None if unknown.
     """
 
     claim: Claim
@@ -43,8 +46,8 @@ class Verdict:
     test: Test
     weights: Mapping[str, float]
     reason: str = ""
-    runs: int = 0  # seeds behind it
-    seeds: int | None = None
+    n_seeds: int = 0
+    seeds_to_decide: int | None = None
 
 
 def judge(claims: Sequence[Claim], evidence: Evidence, grid: Grid) -> tuple[Verdict, ...]:
@@ -64,8 +67,10 @@ def judge(claims: Sequence[Claim], evidence: Evidence, grid: Grid) -> tuple[Verd
             test, reason = _agreeing(test, worst, evidence.inference.alpha)
         if claim.one_sided:
             test = replace(test, limit=_limit(test, claim, evidence, weights))
-        runs = _runs(claim, test, evidence, weights)
-        verdicts.append(Verdict(claim=claim, status="not shown", test=test, weights=weights, reason=reason, runs=runs))
+        n_seeds = _count_seeds(claim, test, evidence, weights)
+        verdicts.append(
+            Verdict(claim=claim, status="not shown", test=test, weights=weights, reason=reason, n_seeds=n_seeds)
+        )
     return tuple(verdicts)
 
 
@@ -82,23 +87,28 @@ def _limit(test: Test, claim: Claim, evidence: Evidence, weights: Mapping[str, f
 
 def seeds_notes(verdicts: Sequence[Verdict]) -> list[str]:
     """Number of seeds that would decide the undecided claims."""
-    waiting = [v for v in verdicts if v.status == "not shown" and v.runs and (v.test.favours or not v.claim.one_sided)]
+    waiting = [
+        v for v in verdicts if v.status == "not shown" and v.n_seeds and (v.test.favours or not v.claim.one_sided)
+    ]
     if not waiting:
         return []
-    numbers = [
-        f"{v.claim.text}: {f'over {MAX_BLOCKS:,}' if v.seeds is None else f'{v.seeds}, {v.seeds - v.runs} more'}"
-        for v in waiting
-    ]
+    numbers = "; ".join(f"{verdict.claim.text}: {_seeds_text(verdict)}" for verdict in waiting)
     return [
         "Seeds that would decide what is not shown, if mean and SD stay as they are (80% power): "
-        f"{'; '.join(numbers)}. A verdict on added seeds is exploratory: confirm on fresh seeds alone."
+        f"{numbers}. A verdict on added seeds is exploratory: confirm on fresh seeds alone."
     ]
 
 
-def _runs(claim: Claim, test: Test, evidence: Evidence, weights: Mapping[str, float]) -> int:
-    """Number of seeds that a test rests on; 0 where more seeds would not be enough.
+def _seeds_text(verdict: Verdict) -> str:
+    if verdict.seeds_to_decide is None:
+        return f"over {MAX_BLOCKS:,}"
+    return f"{verdict.seeds_to_decide}, {verdict.seeds_to_decide - verdict.n_seeds} more"
 
-    Of unpaired runs, those of the cell that has the fewest.
+
+def _count_seeds(claim: Claim, test: Test, evidence: Evidence, weights: Mapping[str, float]) -> int:
+    """Return the number of seeds that a test uses, of unpaired runs those of the smallest cell.
+
+    0 where no forecast is made: for untested claims, equivalences and claims on the teacher.
     """
     if isnan(test.p) or claim.relation == "equivalent" or TEACHER in weights:
         return 0
@@ -113,8 +123,8 @@ def _runs(claim: Claim, test: Test, evidence: Evidence, weights: Mapping[str, fl
 def _agreeing(test: Test, other: Test, alpha: float) -> tuple[Test, str]:
     """The test that both tables support: the larger p; not significant where they disagree."""
     if isnan(other.p) or test.favours != other.favours:
-        return replace(test, p=1.0), "depends on the lost arms"
-    return replace(test, p=max(test.p, other.p)), "depends on the lost arms" if test.p <= alpha < other.p else ""
+        return replace(test, p=1.0), "depends on the failed arms"
+    return replace(test, p=max(test.p, other.p)), "depends on the failed arms" if test.p <= alpha < other.p else ""
 
 
 def _test(claim: Claim, evidence: Evidence, weights: Mapping[str, float]) -> Test:
@@ -130,10 +140,12 @@ def _test(claim: Claim, evidence: Evidence, weights: Mapping[str, float]) -> Tes
     test = _test_effect(claim, scale, weights)
     if scale.scale != "logit":
         return test
-    rows = contrast(raw.fit, weights)  # the sign is tested on the logit scale, the size is shown in the metric's unit
-    if not isnan(test.p) and (rows.value > 0) != (test.estimate.value > 0):
-        return Test(estimate=rows, form="effect", reason="its sign differs between the logit scale and points")
-    return replace(test, estimate=rows)
+    raw_estimate = contrast(
+        raw.fit, weights
+    )  # the sign is tested on the logit scale, the size is shown in the metric's unit
+    if not isnan(test.p) and (raw_estimate.value > 0) != (test.estimate.value > 0):
+        return Test(estimate=raw_estimate, form="effect", reason="its sign differs between the logit scale and points")
+    return replace(test, estimate=raw_estimate)
 
 
 def _test_effect(claim: Claim, scale: ScaleResult, weights: Mapping[str, float]) -> Test:

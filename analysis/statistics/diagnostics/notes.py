@@ -22,8 +22,8 @@ def unfinished(progress: str) -> list[str]:
 def limits(declared: Mapping[str, Any], spent: Mapping[str, Any], reached: str) -> list[str]:
     """The limit that stopped the run, if any, and how much of its limits it used."""
     taken = [
-        f"{float(spent.get(key, 0.0)):.3g} of {float(declared[key]):g} {unit}"
-        for key, unit in (("hours", "h"), ("gpu_hours", "GPU hours"), ("cost", "of cost"))
+        text.format(f"{float(spent.get(key, 0.0)):.3g} of {float(declared[key]):g}")
+        for key, text in (("hours", "{} h"), ("gpu_hours", "{} GPU hours"), ("cost", "a cost of {}"))
         if isinstance(declared.get(key), int | float)
     ]
     if reached:
@@ -94,7 +94,7 @@ def completeness(arms: pd.DataFrame, failed: pd.DataFrame, missing: Sequence[str
     """
     notes = []
     if missing:
-        notes.append(f"{len(missing)} planned arms have no row yet: {_some(missing)}.")
+        notes.append(f"Planned arms without a row yet ({len(missing)}): {_some(missing)}.")
     elif planned is not None and planned > len(arms):
         notes.append(f"{planned - len(arms)} of {planned} planned arms have no row yet.")
     for status, rows in failed.groupby("status", dropna=False):

@@ -137,7 +137,7 @@ def variance_notes(scale: ScaleResult, variance: Variance, cells_with_failures: 
         )
     if cells_with_failures:
         sentences.append(
-            f"Arms were lost in {', '.join(cells_with_failures)}. If they were lost because they trained badly, "
+            f"Arms failed in {', '.join(cells_with_failures)}. If they failed because they trained badly, "
             "the means of these cells look better than they are; the report shows the effects with bad values in their "
             "place, too."
         )

@@ -97,8 +97,8 @@ class LookResults:
         stopped = f"Stopped at the look after {last} of at most {largest} blocks ({spent})"
         message = {
             "decided": f"{stopped}: everything was decided.",
-            "futile": f"{stopped}: what was open had a chance below {self.looks.futility:.0%} each to be decided by "
-            "the last look.",
+            "futile": f"{stopped}: each undecided hypothesis had less than a {self.looks.futility:.0%} chance of "
+            "being decided by the last look.",
             "max": f"Ended at the last look, after {last} blocks.",
             "": f"Open at the look after {last} of at most {largest} blocks ({self.finished} are finished): all "
             "numbers are as of that look, and the run can be resumed.",
@@ -180,10 +180,10 @@ def _judge(look: Look, table: Boundary, before: Sequence[_Judged]) -> _Judged:
     for i in range(len(nominal)):
         of_looks = [*(item.nominal[i] for item in before), nominal[i]]
         sides_of_looks = [*(item.sides[i] for item in before), sides[i]]
-        alphas = [table.p_values([nan] * n + [value])[-1] for n, value in enumerate(of_looks)]
-        strongest = min(range(len(alphas)), key=lambda n: 2.0 if isnan(alphas[n]) else alphas[n])
-        p.append(alphas[strongest])
-        favours.append(sides_of_looks[strongest])
+        sequential = [table.p_values([nan] * n + [value])[-1] for n, value in enumerate(of_looks)]
+        smallest = min(range(len(sequential)), key=lambda n: 2.0 if isnan(sequential[n]) else sequential[n])
+        p.append(sequential[smallest])
+        favours.append(sides_of_looks[smallest])
     result = _adjust(tested, p, favours)
     adjusted = [row.p_holm for scale in result.outcomes for row in scale.rows]
     return _Judged(

@@ -20,9 +20,9 @@ from branchwise.orchestration.limits import spent_of
 from branchwise.orchestration.monitoring.progress import duration
 from branchwise.orchestration.monitoring.run_state import RunState
 from branchwise.orchestration.planning.earlier_time import earlier_time
-from branchwise.orchestration.planning.measures import MeasurePlan
 from branchwise.orchestration.planning.plan import Plan
 from branchwise.orchestration.planning.plan_text import describe, describe_estimate, measured_share
+from branchwise.orchestration.planning.remeasuring import RemeasurePlan
 from branchwise.orchestration.run_folder.teachers import Teacher
 from branchwise.trainables.runtime.run_folder import Measurements
 
@@ -42,7 +42,7 @@ def print_plan(rows: Iterable[tuple[str, str]], console: Console) -> None:
     console.print(grid, highlight=False)
 
 
-def measuring_rows(plan: MeasurePlan) -> Iterator[tuple[str, str]]:
+def measuring_rows(plan: RemeasurePlan) -> Iterator[tuple[str, str]]:
     """Yield the lines of a plan of measuring: a name and a text."""
     suffix = {0: "", 1: ", and their teacher"}.get(len(plan.teachers), ", and their teachers")
     yield "models", f"{len(plan.arms)} students of {plan.run.name}{suffix}"
@@ -189,7 +189,7 @@ def print_outcome(
 
 
 def print_measured(
-    plan: MeasurePlan,
+    plan: RemeasurePlan,
     missing: int,
     same: tuple[int, int] | None,
     summary: Summary,

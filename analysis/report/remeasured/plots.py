@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from branchwise.analysis.records.run import Run
 from branchwise.analysis.report.figures import INK, SINGLE_COLUMN, TWO_COLUMNS, Plot, log_y, new_grid, render
 from branchwise.analysis.report.plots.palette import cell_line, cell_title, in_groups
-from branchwise.analysis.statistics.measures.curves import Axis, Curve
-from branchwise.analysis.statistics.measures.effects import Remeasured
+from branchwise.analysis.statistics.remeasured.curves import Axis, Curve
+from branchwise.analysis.statistics.remeasured.effects import Remeasured
 
 MAX_CURVES = 4  # rows of panels
 

@@ -16,7 +16,7 @@ from branchwise.orchestration.execution.runner import JobRunner, cluster_for, jo
 from branchwise.orchestration.execution.shared_models import prepare_features
 from branchwise.orchestration.execution.trials import job_of
 from branchwise.orchestration.monitoring.progress import Display
-from branchwise.orchestration.planning.measures import Measure, MeasurePlan, fit_to_cluster
+from branchwise.orchestration.planning.remeasuring import MeasureSettings, RemeasurePlan, fit_to_cluster
 from branchwise.orchestration.run_folder.lock import hold
 from branchwise.orchestration.run_folder.tables import collect, records
 from branchwise.orchestration.run_folder.teachers import Teacher
@@ -25,7 +25,7 @@ from branchwise.trainables.runtime.run_folder import Measurements
 from branchwise.trainables.runtime.shared_models import Teachers
 
 
-def remeasure(plan: MeasurePlan, address: str | None, console: Console, has_started: threading.Event) -> int:
+def remeasure(plan: RemeasurePlan, address: str | None, console: Console, has_started: threading.Event) -> int:
     """Carries the plan out and makes a table of each measure; returns how many measurements are missing still.
 
     `has_started` is set when that begins. Raises what `classify_exit` knows.
@@ -53,7 +53,7 @@ def remeasure(plan: MeasurePlan, address: str | None, console: Console, has_star
     return missing
 
 
-def _measure(plan: MeasurePlan, runner: JobRunner) -> None:
+def _measure(plan: RemeasurePlan, runner: JobRunner) -> None:
     for spec in plan.nets:
         prepare_features(spec, runner)
     plan.work_folder.files.delete("progress")  # of an earlier process
@@ -69,7 +69,7 @@ def _measure(plan: MeasurePlan, runner: JobRunner) -> None:
         runner.run(cohorts, job_of(plan.space, plan.run, "measurement"), plan.slots, show)
 
 
-def _described(plan: MeasurePlan, measure: Measure) -> Mapping[str, Any]:
+def _described(plan: RemeasurePlan, measure: MeasureSettings) -> Mapping[str, Any]:
     """What the analysis needs to know of a measure: its settings, and whether they are those of the sweep."""
     method, module = plan.space.method, plan.space.module
     local_key = module.evaluation_key(plan.space.spec)
@@ -86,7 +86,7 @@ def _described(plan: MeasurePlan, measure: Measure) -> Mapping[str, Any]:
     }
 
 
-def _collect(plan: MeasurePlan) -> int:
+def _collect(plan: RemeasurePlan) -> int:
     """Makes the table of each measure that has records; returns how many measurements are missing."""
     measurements = Measurements(plan.run)
     for measure in plan.measures:
@@ -100,13 +100,13 @@ def _collect(plan: MeasurePlan) -> int:
     return plan.total - plan.finished
 
 
-def _under(teacher: Teacher, measure: Measure, plan: MeasurePlan) -> Teacher:
+def _under(teacher: Teacher, measure: MeasureSettings, plan: RemeasurePlan) -> Teacher:
     """The teacher as it is under a measure."""
     evaluation = Teachers(plan.storage).read_evaluation(teacher.key, measure.key)
     return replace(teacher, address=TeacherAddress(teacher.key, measure.key), evaluation=evaluation)
 
 
-def same_as_sweep(plan: MeasurePlan) -> tuple[int, int] | None:
+def same_as_sweep(plan: RemeasurePlan) -> tuple[int, int] | None:
     """The number of models with the sweep's values, bit for bit, and of those measured as in the sweep.
 
     None when that is none of the plan's measures. Seconds, memory and places are no values.

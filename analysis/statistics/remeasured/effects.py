@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from branchwise.analysis.records.measures import Measure, NamedEvaluation, named_evaluations
+from branchwise.analysis.records.remeasured import NamedEvaluation, Remeasurement, named_evaluations
 from branchwise.analysis.records.run import Run
 from branchwise.analysis.statistics.attribution import ComponentRow, ScaleResult
 from branchwise.analysis.statistics.findings import Findings, analyze_part
-from branchwise.analysis.statistics.measures.curves import Axis, axes_of
+from branchwise.analysis.statistics.remeasured.curves import Axis, axes_of
 
 Conclusion = Literal["helps", "hurts", "not shown"]
 
@@ -77,11 +77,11 @@ class Remeasured:
         ]
 
 
-def under_each_measure(findings: Findings, measures: Sequence[Measure]) -> Remeasured:
+def under_each_measurement(findings: Findings, measures: Sequence[Remeasurement]) -> Remeasured:
     """Return effects under the primary, named and remeasured evaluations, curves by setting."""
     run = findings.run
     named = tuple(evaluation for evaluation in named_evaluations(run) if len(evaluation.run.results))
-    others = [measure for measure in measures if not measure.as_in_the_sweep and len(measure.run.results)]
+    others = [measure for measure in measures if not measure.matches_sweep and len(measure.run.results)]
     if not others and not named:
         return Remeasured(run=run, effects=(), axes=())
     effects = [

@@ -32,7 +32,7 @@ TASKS_A_SLOT = 4  # at least so many, given as many measures, so that slots end 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measure:
+class MeasureSettings:
     """`patch` is laid over the run's settings, which gives `spec`; `key` is the address of what that measures.
     settings: the user's part of the patch."""
 
@@ -43,13 +43,13 @@ class Measure:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MeasurePlan(JobPlan):
+class RemeasurePlan(JobPlan):
     """`arms` are the finished models, under the run's settings; each of the `cohorts` is an arm under several settings.
 
     `teachers` are those that these arms learned from; `nets` are the settings with feature nets to be trained first.
     """
 
-    measures: tuple[Measure, ...]
+    measures: tuple[MeasureSettings, ...]
     nets: tuple[Any, ...]
 
     @property
@@ -98,7 +98,7 @@ class MeasurePlan(JobPlan):
         return nets + makespan(self.cohorts, max(1, self.slots))
 
 
-def plan_measures(
+def plan_remeasuring(
     storage: Storage,
     name: str,
     chosen: Sequence[str],
@@ -106,7 +106,7 @@ def plan_measures(
     grid: Sequence[str],
     trust: bool = False,
     dry_run: bool = False,
-) -> MeasurePlan:
+) -> RemeasurePlan:
     """Plan to remeasure the run called `name`.
 
     `chosen` are arms or cells, all when empty; `settings` are KEY=VALUE, `grid` KEY=VALUE,VALUE,... of which every
@@ -123,7 +123,7 @@ def plan_measures(
     refuse_other_data(run, space)
     measures = _measures(space.method, settings, grid, space.imports)
     arms = _finished(run, space, chosen)
-    plan = MeasurePlan(
+    plan = RemeasurePlan(
         space=space,
         storage=storage,
         run=run,
@@ -138,7 +138,7 @@ def plan_measures(
     return fit_to_cluster(plan, machine())
 
 
-def fit_to_cluster(plan: MeasurePlan, on: Cluster) -> MeasurePlan:
+def fit_to_cluster(plan: RemeasurePlan, on: Cluster) -> RemeasurePlan:
     """The plan for this cluster."""
     plan = replace(plan, slots=slots(plan.space, on))
     plan = replace(plan, cohorts=tuple(_cohorts(plan)))
@@ -146,7 +146,9 @@ def fit_to_cluster(plan: MeasurePlan, on: Cluster) -> MeasurePlan:
     return plan
 
 
-def _measures(method: Method, settings: Sequence[str], grid: Sequence[str], imports: bool) -> tuple[Measure, ...]:
+def _measures(
+    method: Method, settings: Sequence[str], grid: Sequence[str], imports: bool
+) -> tuple[MeasureSettings, ...]:
     """Each combination of the grid, over the settings; each address once."""
     fixed = {key: value for text in settings for key, value in [_setting("--set", text, method)]}
     axes = [_axis(text, method) for text in grid]
@@ -155,7 +157,7 @@ def _measures(method: Method, settings: Sequence[str], grid: Sequence[str], impo
         raise UserError(f"--grid {duplicate}: is given twice")
     if math.prod(len(values) for _, values in axes) > MAX_MEASURES:
         raise UserError(f"--grid: makes more than {MAX_MEASURES} measures")
-    results: dict[str, Measure] = {}
+    results: dict[str, MeasureSettings] = {}
     for values in itertools.product(*(values for _, values in axes)):
         patch = {**fixed, **dict(zip(keys, values, strict=True))}
         where = ", ".join(f"{key}={value}" for key, value in patch.items()) or "the run's own settings"
@@ -170,7 +172,7 @@ def _measures(method: Method, settings: Sequence[str], grid: Sequence[str], impo
                 method.module.check_code(spec)
         except (OSError, ValueError) as error:
             raise UserError(str(error)) from error
-        results.setdefault(key, Measure(key=key, patch=laid, settings=patch, spec=spec))
+        results.setdefault(key, MeasureSettings(key=key, patch=laid, settings=patch, spec=spec))
     return tuple(results.values())
 
 
@@ -232,7 +234,7 @@ def _teachers_of(arms: Sequence[Arm], space: Space, storage: Storage, name: str)
     return tuple(results.values())
 
 
-def _nets(space: Space, storage: Storage, measures: Sequence[Measure]) -> tuple[Any, ...]:
+def _nets(space: Space, storage: Storage, measures: Sequence[MeasureSettings]) -> tuple[Any, ...]:
     """The settings of the feature nets that are not trained yet, one of each net. Raises UserError for a net that is
     present and not good enough."""
     nets = FeatureNets(storage)
@@ -247,7 +249,7 @@ def _nets(space: Space, storage: Storage, measures: Sequence[Measure]) -> tuple[
     return tuple(spec for key, spec in requested.items() if not nets.trained(key))
 
 
-def _check_measured_alike(plan: MeasurePlan) -> None:
+def _check_measured_alike(plan: RemeasurePlan) -> None:
     """Raises UserError for an arm with its own evaluation settings: no measure would be the same for all."""
     module = plan.space.module
     local_key = module.evaluation_key(plan.space.spec)
@@ -256,7 +258,7 @@ def _check_measured_alike(plan: MeasurePlan) -> None:
             raise UserError(f"--arms {arm.name}: its components change how it is measured, so it cannot be otherwise")
 
 
-def _cohorts(plan: MeasurePlan) -> Iterator[Cohort]:
+def _cohorts(plan: RemeasurePlan) -> Iterator[Cohort]:
     """What remains to measure, the teachers first, the measures of a model in groups."""
     module, method = plan.space.module, plan.space.method
     on = local_device(plan.space) or Device(threads=threads_of_worker(plan.space))
@@ -274,14 +276,14 @@ def _cohorts(plan: MeasurePlan) -> Iterator[Cohort]:
             yield Cohort(name=f"m{next(number):04d}", arms=arms, seconds=seconds)
 
 
-def _groups(measures: Sequence[Measure], count: int) -> Iterator[Sequence[Measure]]:
+def _groups(measures: Sequence[MeasureSettings], count: int) -> Iterator[Sequence[MeasureSettings]]:
     """The measures in at most `count` groups of nearly equal size."""
     size = math.ceil(len(measures) / count)
     for start in range(0, len(measures), max(1, size)):
         yield measures[start : start + size]
 
 
-def _check_models(plan: MeasurePlan) -> None:
+def _check_models(plan: RemeasurePlan) -> None:
     """Raises UserError when a model to be measured is not what its training stored; at a URI the workers check."""
     local = plan.run.files.local
     for name in dict.fromkeys(arm.name for cohort in plan.cohorts for arm in cohort.arms if arm.name != TEACHER):

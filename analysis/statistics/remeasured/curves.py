@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from branchwise.analysis.records.measures import Measure, is_number, text_of
+from branchwise.analysis.records.remeasured import Remeasurement, is_number, text_of
 from branchwise.analysis.records.run import Run
 from branchwise.analysis.statistics.model import Estimate, mean_estimate
 from branchwise.run_files.columns import Better
@@ -43,12 +43,12 @@ class Axis:
     curves: tuple[Curve, ...]
 
 
-def axes_of(run: Run, measures: Sequence[Measure]) -> list[Axis]:
+def axes_of(run: Run, measures: Sequence[Remeasurement]) -> list[Axis]:
     """Return an axis for each setting measured at multiple numbers with the others unchanged."""
     keys = dict.fromkeys(key for measure in measures for key in measure.settings)
     axes = []
     for key in keys:
-        groups: dict[str, list[Measure]] = {}
+        groups: dict[str, list[Remeasurement]] = {}
         for measure in measures:
             if is_number(measure.settings.get(key)):
                 rest = {other: value for other, value in measure.settings.items() if other != key}
@@ -59,11 +59,11 @@ def axes_of(run: Run, measures: Sequence[Measure]) -> list[Axis]:
     return axes
 
 
-def _varies(key: str, group: Sequence[Measure]) -> bool:
+def _varies(key: str, group: Sequence[Remeasurement]) -> bool:
     return len({measure.settings[key] for measure in group}) >= MIN_POINTS
 
 
-def _curve(run: Run, key: str, group: Sequence[Measure], measures: Sequence[Measure]) -> Curve:
+def _curve(run: Run, key: str, group: Sequence[Remeasurement], measures: Sequence[Remeasurement]) -> Curve:
     varying = [
         other
         for other in group[0].settings

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import nan
 
-from branchwise.analysis.records.measures import sweep_description
+from branchwise.analysis.records.remeasured import sweep_description
 from branchwise.analysis.records.teachers import TeacherValue, teachers
 from branchwise.analysis.report.text import DASH, Table, mean_sd, number, with_interval
 from branchwise.analysis.report.wording import effect_text, verb
-from branchwise.analysis.statistics.measures.curves import Curve
-from branchwise.analysis.statistics.measures.effects import Remeasured
 from branchwise.analysis.statistics.model import mean_and_sd
+from branchwise.analysis.statistics.remeasured.curves import Curve
+from branchwise.analysis.statistics.remeasured.effects import Remeasured
 
 
 def holds_table(measured: Remeasured) -> Table:

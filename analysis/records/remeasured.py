@@ -17,18 +17,26 @@ from branchwise.run_files.layout import ARMS_TABLE, MEASURE, MEASUREMENTS
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measure:
-    """`settings` and those `of_the_sweep`: by dotted key of two parts. `run` has the arms as they were measured so."""
+class Remeasurement:
+    """A remeasurement of a finished run.
+
+    Attributes:
+        key: Its folder in `measurements/`.
+        settings: Evaluation settings by key, such as `evaluate.samples`.
+        sweep_settings: Those of the sweep.
+        matches_sweep: Whether the two are equal.
+        run: The run with the remeasured arms.
+    """
 
     key: str
     settings: Mapping[str, Any]
-    of_the_sweep: Mapping[str, Any]
-    as_in_the_sweep: bool
+    sweep_settings: Mapping[str, Any]
+    matches_sweep: bool
     run: Run
 
     def label(self) -> str:
         """The settings that are not the sweep's: `sampler_steps 10, features classifier`."""
-        sweep_entry = self.of_the_sweep
+        sweep_entry = self.sweep_settings
         parts = [
             f"{key.partition('.')[2]} {text_of(value)}"
             for key, value in self.settings.items()
@@ -76,32 +84,32 @@ def sweep_description(run: Run) -> str:
     return description.partition(f", under {current or 'the primary evaluation'}: ")[2]
 
 
-def load_measures(run: Run) -> tuple[Measure, ...]:
+def load_remeasured(run: Run) -> tuple[Remeasurement, ...]:
     """The measures of a run, or of a part of it, those of the sweep first. Raises RunFolderError."""
     measures = []
     for name in sorted(path.name for path in path_in(run.folder, MEASUREMENTS).glob("*")):
         folder = path_in(run.folder, f"{MEASUREMENTS}/{name}")
-        description = read_json(folder, MEASURE, schemas.Measure)
+        description = read_json(folder, MEASURE, schemas.Remeasurement)
         if description is None or file_in(folder, f"{ARMS_TABLE}.parquet") is None:
             continue
         arms = load_arms(folder, run.outline)
         measures.append(
-            Measure(
+            Remeasurement(
                 key=folder.name,
                 settings=_dotted(description["settings"]),
-                of_the_sweep=_dotted(description["of_the_sweep"]),
-                as_in_the_sweep=description["as_in_the_sweep"],
+                sweep_settings=_dotted(description["of_the_sweep"]),
+                matches_sweep=description["as_in_the_sweep"],
                 run=replace(run, arms=arms[arms["kind"].isin(run.part.kinds)]),
             )
         )
-    return tuple(sorted(measures, key=lambda measure: (not measure.as_in_the_sweep, _order(measure))))
+    return tuple(sorted(measures, key=lambda measure: (not measure.matches_sweep, _order(measure))))
 
 
 def _dotted(sections: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     return {f"{section}.{key}": value for section, tree in sections.items() for key, value in tree.items()}
 
 
-def _order(measure: Measure) -> list[tuple[int, float, str]]:
+def _order(measure: Remeasurement) -> list[tuple[int, float, str]]:
     """Sort key: numbers by size, texts alphabetically, key by key."""
     return [
         (0, float(value), "") if is_number(value) else (1, 0.0, text_of(value)) for value in measure.settings.values()

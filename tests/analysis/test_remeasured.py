@@ -13,12 +13,12 @@ import pytest
 
 from branchwise.analysis.records.comparing import IncomparableError, check_comparable
 from branchwise.analysis.records.folder import load_run
-from branchwise.analysis.records.measures import load_measures
+from branchwise.analysis.records.remeasured import load_remeasured
 from branchwise.analysis.report.build import build_report
-from branchwise.analysis.report.measures.tables import best_table, evaluation_table, holds_table
+from branchwise.analysis.report.remeasured.tables import best_table, evaluation_table, holds_table
 from branchwise.analysis.report.text import mean_sd
 from branchwise.analysis.statistics.findings import analyze_part
-from branchwise.analysis.statistics.measures.effects import Remeasured, under_each_measure
+from branchwise.analysis.statistics.remeasured.effects import Remeasured, under_each_measurement
 
 SWEEP: dict[str, Any] = {"scale": {"low": 1.0, "high": 3.0}, "steps": 20, "space": None}
 
@@ -47,7 +47,7 @@ def add(folder: Path, name: str, change: Any, teacher: float = 2.0, is_sweep: bo
 
 def read(folder: Path) -> Remeasured:
     findings = analyze_part(load_run(folder))
-    return under_each_measure(findings, load_measures(findings.run))
+    return under_each_measurement(findings, load_remeasured(findings.run))
 
 
 def test_unmeasured_run_has_no_measurement_section(folder: Path) -> None:
