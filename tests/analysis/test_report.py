@@ -125,7 +125,7 @@ def test_failed_and_missing_arms_are_named(make_run: Callable[..., Path]) -> Non
     folder = make_run(drop=["anchor-b0", "scratch-b2"], failed={"base-b1": "diverged", "full-b2": "failed"})
     summary = build_report([folder])
     notes = " ".join(summary.notes)
-    for entry in ("anchor-b0, scratch-b2", "1 arm diverged: base-b1", "1 arm failed: full-b2", "lost in base, full"):
+    for entry in ("anchor-b0, scratch-b2", "1 arm diverged: base-b1", "1 arm failed: full-b2", "failed in base, full"):
         assert entry in notes
     row = rows(folder)["uncond_branch"]
     assert float(row["shapley_low"]) < 0.5 < float(row["shapley_high"])

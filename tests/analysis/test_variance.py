@@ -76,7 +76,7 @@ def test_flags() -> None:
     assert "Only 2 blocks: intervals have 1 degree of freedom" in warnings_for(simulate(2, 0.01, 0.05))
     assert "Only 4 blocks: intervals have 3 degrees of freedom" in warnings_for(simulate(4, 0.01, 0.05))
     assert "Sampling noise is more than half" in warnings_for(simulate(6, 0.005, 0.005, sampling_sd=0.1, repeats=2))
-    assert "lost in a" in warnings_for(simulate(6, 0.01, 0.05), failed=["a"])
+    assert "failed in a" in warnings_for(simulate(6, 0.01, 0.05), failed=["a"])
     assert "not clear of zero" in warnings_for(simulate(3, 3.0, 0.05))
 
 
