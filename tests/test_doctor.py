@@ -113,7 +113,7 @@ def test_rates_of_processes_are_averaged() -> None:
         [{"kind": "train", "seconds": 1.0}, {"kind": "teach", "seconds": 5.0}],
         [{"kind": "train", "seconds": 3.0}],
     )
-    assert calibrate.averaged([first, other]) == [{"kind": "train", "seconds": 2.0}]
+    assert calibrate.average_rates([first, other]) == [{"kind": "train", "seconds": 2.0}]
 
 
 @pytest.mark.long(90)

@@ -110,7 +110,7 @@ READERS: tuple[Reader, ...] = (
     Reader(name="Parquet", reads="a Parquet table", read=parquet.read, recognizes=parquet.recognizes),
     Reader(
         name="JSON",
-        reads="a JSON file of W&B's API or of records, as a list or one a line",
+        reads="a JSON list or JSON Lines of records, or of runs of W&B's API",
         read=json_file.read,
         recognizes=json_file.recognizes,
     ),
@@ -146,14 +146,14 @@ def read_runs(source: str) -> RunTable:
     except RunFolderError:
         raise
     except UnicodeDecodeError as error:
-        raise RunFolderError(f"{source} is not UTF-8 text (byte {error.start})") from error
+        raise RunFolderError(f"{source}: not UTF-8 text (byte {error.start})") from error
     except ImportError as error:
         raise RunFolderError(f"{source}: reading it takes {error.name}; install it") from error
     except (pa.ArrowException, Exception) as error:  # what a damaged file makes a parser raise has no common type
         message = " ".join(str(error).split())[:200]
-        raise RunFolderError(f"{source} cannot be read: {type(error).__name__}: {message}") from error
+        raise RunFolderError(f"{source}: cannot be read: {type(error).__name__}: {message}") from error
     if not len(runs):
-        raise RunFolderError(f"{source} holds no runs")
+        raise RunFolderError(f"{source}: no runs")
     return replace(runs, notes=(*runs.notes, *notes))
 
 
@@ -199,12 +199,10 @@ def _kinds() -> str:
 def _unknown(path: Path) -> str:
     if is_database(path):
         names = listed(sorted(tables(path)))
-        return f"{path} is a database of neither MLflow nor Optuna nor Trackio; its tables are {names}"
+        return f"{path}: a database of neither MLflow nor Optuna nor Trackio; its tables are {names}"
     if path.is_dir():
         links = [name for folder, names, _ in walk(path) for name in names if (folder / name).is_symlink()]
         if links:
-            return (
-                f"{path} holds no runs; links to folders, such as {links[0]}, are not followed: name what they lead to"
-            )
-        return f"{path} holds no runs of a known kind; runs are read from {_kinds()}"
-    return f"{path} is of an unknown kind; runs are read from {_kinds()}"
+            return f"{path}: no runs; links to folders, such as {links[0]}, are not followed: pass the link's target"
+        return f"{path}: no runs of a known kind; runs are read from {_kinds()}"
+    return f"{path}: unknown kind of file; runs are read from {_kinds()}"

@@ -1,4 +1,4 @@
-"""Measures how fast this machine takes the steps of a space, so that its plans, and those of spaces like it, hold."""
+"""Benchmark the training steps of a space on this machine; plans use the measured rates."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def main(arguments: list[str], program: str) -> int:
         spec = space.spec.model_dump(mode="json")
         work = (space.trainable, spec, "cuda:0" if on_gpu else "cpu", threads, options.seconds)
         with ProcessPoolExecutor(together, mp_context=multiprocessing.get_context("spawn")) as pool:
-            measurements = [task.result() for task in [pool.submit(measured, *work) for _ in range(together)]]
-        rates = averaged(measurements)
+            measurements = [task.result() for task in [pool.submit(measure_in_process, *work) for _ in range(together)]]
+        rates = average_rates(measurements)
         if not rates:
             raise UserError(f"{options.space}: trainable: {space.trainable} has no measure_rates")
     except (UserError, ValueError) as error:
@@ -58,14 +58,14 @@ def main(arguments: list[str], program: str) -> int:
     return 0
 
 
-def measured(trainable: str, spec: Mapping[str, Any], device: str, threads: int, seconds: float) -> list[Any]:
-    """In a separate process."""
+def measure_in_process(trainable: str, spec: Mapping[str, Any], device: str, threads: int, seconds: float) -> list[Any]:
+    """Return the trainable's rates; runs in a worker process."""
     module = load_trainable(trainable)
     return list(module.measure_rates(module.Spec.model_validate(spec), device, threads, seconds))
 
 
-def averaged(rates: Sequence[Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
-    """The mean over the processes of each rate that all of them had the time for."""
+def average_rates(rates: Sequence[Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
+    """Return the mean over the processes of each rate that all of them measured."""
     count = min(len(item) for item in rates)
     return [
         {**rates[0][number], "seconds": statistics.mean(entry[number]["seconds"] for entry in rates)}
@@ -78,6 +78,12 @@ def parser(program: str) -> Parser:
     option = parser.add_argument
     option("--space", metavar="FILE", type=Path, default=ROOT / "search_spaces/ablation.yaml")
     option("--cpu", action="store_true", help="measure the CPU although the space asks for GPUs")
-    option("--seconds", metavar="S", type=float, default=SECONDS, help=f"about as long (default: {SECONDS:g})")
+    option(
+        "--seconds",
+        metavar="S",
+        type=float,
+        default=SECONDS,
+        help=f"approximate duration in seconds (default: {SECONDS:g})",
+    )
     option("--set", metavar="KEY=VALUE", action="append", default=[], help="override a value of the space; repeatable")
     return parser

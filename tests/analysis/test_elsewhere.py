@@ -249,14 +249,14 @@ def test_doubled_runs_are_named(tmp_path: Path) -> None:
     ("name", "content", "texts"),
     [
         ("runs.csv", b"", "is empty"),
-        ("runs.csv", b"ema,seed\n", "holds no runs"),
+        ("runs.csv", b"ema,seed\n", "no runs"),
         ("runs.csv", b"\xff\xfe", "is empty"),
         ("runs.csv", b"a,b\n1,2\n1,2,3\n", "run 2: it has 3 fields, and the header names 2"),
         ("runs.json", b"{", "line 1: is not JSON"),
         ("runs.json", b"3", "is not a list of runs"),
-        ("runs.xlsx", b"x", "is of an unknown kind; runs are read from"),
+        ("runs.xlsx", b"x", "unknown kind of file; runs are read from"),
         ("runs.parquet", b"PAR1", "cannot be read"),
-        ("runs.db", b"SQLite?", "is of an unknown kind"),
+        ("runs.db", b"SQLite?", "unknown kind of file"),
         ("runs.db", b"SQLite format 3\x00", "cannot be read"),
     ],
 )

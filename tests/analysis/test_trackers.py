@@ -409,7 +409,7 @@ def test_two_tools_in_a_folder_are_refused(root: Path, tmp_path: Path) -> None:
 
 def test_folders_without_runs_are_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(RunFolderError, match="empty holds no runs of a known kind; runs are read from"):
+    with pytest.raises(RunFolderError, match="empty: no runs of a known kind; runs are read from"):
         read_runs(str(tmp_path / "empty"))
     (tmp_path / "linked").mkdir()
     (tmp_path / "linked/latest").symlink_to(tmp_path / "empty")

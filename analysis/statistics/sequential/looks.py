@@ -34,7 +34,7 @@ class Hypothesis:
         key: What it tests: the same for a claim and a Shapley value that test the same.
         nominal: p-values by look, NaN without a test.
         p: Sequential p-values by look.
-        adjusted: Those, adjusted over the family.
+        adjusted: Sequential p-values, adjusted over the family.
         favours: Whether the estimate was on the claimed side at the smallest sequential p-value.
         decided_after: Blocks at the look that rejected it; None while it is open.
         power: Conditional power at the last look under the trend so far; NaN once decided.
@@ -117,11 +117,11 @@ class _Judged:
     Attributes:
         look: The run as it was.
         nominal: p-values of this look alone.
-        sides: Whether the estimate is on the claimed side, for a Shapley value above zero.
+        sides: Whether the estimate is on the claimed side; of a Shapley value, whether it is above zero.
         p: Sequential p-values over the looks so far.
         favours: The side at the smallest of them.
         result: The family with the sequential p-values, adjusted for their number.
-        adjusted: Those p-values.
+        adjusted: Adjusted sequential p-values, by hypothesis.
     """
 
     look: Look
@@ -141,7 +141,8 @@ def judge_at_looks(run: RunAtLooks) -> tuple[FamilyResult, LookResults]:
     """Test a run at its looks, up to that which ends it.
 
     Returns:
-        Findings as of the last look (before the first, of the run as it is), and the looks.
+        Results of the family as of the last look (before the first: of the run as it is, without p-values), and of the
+        looks.
     """
     looks, alpha = run.looks, run.now.inference.alpha
     table = boundary(looks.blocks, looks.spending)
@@ -167,7 +168,7 @@ def judge_at_looks(run: RunAtLooks) -> tuple[FamilyResult, LookResults]:
         shapley=tuple(tuple(rows[i : i + k]) for i in range(0, len(rows), k)) if k else (),
         level=table.level(judged[-1].look.blocks, alpha) if judged else nan,
     )
-    return replace(result, verdicts=_with_reasons(result.verdicts, results)), results
+    return replace(result, verdicts=_mark_not_judged(result.verdicts, results)), results
 
 
 def _judge(look: Look, table: Boundary, before: Sequence[_Judged]) -> _Judged:
@@ -213,8 +214,8 @@ def _adjust(tested: FamilyResult, p: Sequence[float], favours: Sequence[bool]) -
     return result
 
 
-def _with_reasons(verdicts: Sequence[Verdict], results: LookResults) -> tuple[Verdict, ...]:
-    """Hypotheses that are open between looks, or before the first, are not tested."""
+def _mark_not_judged(verdicts: Sequence[Verdict], results: LookResults) -> tuple[Verdict, ...]:
+    """Set open claims to *not judged* between looks and before the first."""
     if results.ended or (results.blocks and results.blocks[-1] == results.finished):
         return tuple(verdicts)
     return tuple(
@@ -235,8 +236,9 @@ def _end(looks: Looks, n_blocks: int, power: Mapping[int, float]) -> End:
 def _powers(table: Boundary, judged: _Judged, alpha: float) -> dict[int, float]:
     """Conditional power at the last look of each hypothesis open at this one, by its position.
 
-    At alpha over the number of different ones, under the trend so far: mean and SD stay as they are, which makes it a
-    normal probability. Stopping on it is not binding: it can only lower the error. NaN at the last look.
+    The level is alpha divided by the number of distinct open hypotheses. Mean and SD are assumed to stay as observed,
+    so the power is a normal probability. Stopping for futility is not binding: it can only lower the error. NaN at the
+    last look.
     """
     still_open = judged.open_at(alpha)
     if not still_open:
