@@ -58,7 +58,7 @@ def coalesce_interrupts() -> Iterator[None]:
     os.set_blocking(writing, False)
     handlers = {number: signal.signal(number, _on_signal) for number in SIGNALS}
     wakeup = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    threading.Thread(target=_last_resort, args=(reading, _request), daemon=True).start()
+    threading.Thread(target=_exit_when_stuck, args=(reading, _request), daemon=True).start()
     try:
         yield
     finally:
@@ -123,7 +123,7 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
     check()
 
 
-def _last_resort(reading: int, request: _Request) -> None:
+def _exit_when_stuck(reading: int, request: _Request) -> None:
     """Python writes each signal's number into the pipe as it arrives, regardless of the main thread."""
     with os.fdopen(reading, "rb", buffering=0) as pipe:
         while number := pipe.read(1):

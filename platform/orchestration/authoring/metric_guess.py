@@ -98,10 +98,10 @@ def guess_from_source(tree: ast.Module) -> Metric | None:
 def _printed(tree: ast.Module) -> Iterator[Metric]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and called(node) in PRINTS:
-            yield from _from_template(" ".join(map(_template, _logged(node))), node.lineno)
+            yield from _from_template(" ".join(map(_template, _printed_arguments(node))), node.lineno)
 
 
-def _logged(call: ast.Call) -> list[ast.expr]:
+def _printed_arguments(call: ast.Call) -> list[ast.expr]:
     """What a call prints: of info("loss %s", loss) the text with its value filled in."""
     texts = [index for index, node in enumerate(call.args) if isinstance(constant(node), str)]
     if called(call) not in LOGGERS or not texts or len(call.args) == texts[0] + 1:

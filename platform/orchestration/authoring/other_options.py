@@ -104,7 +104,7 @@ def _typer_commands(tree: ast.Module) -> Iterator[tuple[str, Function]]:
     if len(commands) > 1:
         yield from commands.items()
     else:
-        yield from (("", function) for function in [*commands.values(), *_passed(tree, "run")][:1])
+        yield from (("", function) for function in [*commands.values(), *_functions_passed_to(tree, "run")][:1])
 
 
 def _fire_commands(tree: ast.Module) -> Iterator[tuple[str, Function]]:
@@ -118,10 +118,10 @@ def _fire_commands(tree: ast.Module) -> Iterator[tuple[str, Function]]:
             yield from ((word, functions[name]) for word, name in words.items() if name in functions)
         elif first is None and not call.keywords:
             yield from functions.items()
-    yield from (("", function) for function in _passed(tree, "Fire"))
+    yield from (("", function) for function in _functions_passed_to(tree, "Fire"))
 
 
-def _passed(tree: ast.Module, entry: str) -> Iterator[Function]:
+def _functions_passed_to(tree: ast.Module, entry: str) -> Iterator[Function]:
     """The functions that a call of `entry` is given by name."""
     functions = {function.name: function for function in _functions(tree)}
     for node in ast.walk(tree):
@@ -188,7 +188,7 @@ def absl_options(trees: Sequence[ast.Module]) -> Options:
         flag
         for call in calls
         if called(call) in ("mark_flag_as_required", "mark_flags_as_required") and call.args
-        for flag in _listed(constant(call.args[0], names))
+        for flag in _as_list(constant(call.args[0], names))
     }
     for call in calls:
         kind = called(call).removeprefix("DEFINE_")
@@ -222,7 +222,7 @@ def _absl(flag: str, kind: str, given: Mapping[str, ast.expr], names: Mapping[st
     )
 
 
-def _listed(value: Any) -> list[Any]:
+def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value] if isinstance(value, str) else []
 
 

@@ -41,9 +41,9 @@ def try_script(draft: Draft, folder: Path, say: Say) -> Draft:
         say(f"--try: {', '.join(required)} is required; it is run with a value that was made up")
     with scratch_folder() as scratch:
         trial = _run(draft, folder, {}, 0, scratch / "0")
-        path = missing_file(trial.log, folder) or _folder_given(draft, folder)
+        path = missing_file(trial.log, folder) or _first_folder_option(draft, folder)
         if FAILED.match(trial.result.error):
-            path = path or _folder_beside(folder)
+            path = path or _first_sibling_folder(folder)
         if trial.result.status == "failed" and path and not draft.cwd:
             draft = replace(draft, cwd=".")
             trial = _run(draft, folder, {}, 0, scratch / "1")
@@ -60,7 +60,7 @@ def try_script(draft: Draft, folder: Path, say: Say) -> Draft:
     return draft
 
 
-def _folder_given(draft: Draft, folder: Path) -> str:
+def _first_folder_option(draft: Draft, folder: Path) -> str:
     """The first value of an option that names a folder in `folder`; empty for none.
 
     A script that does not find its data may try to download them rather than name what is missing.
@@ -70,7 +70,7 @@ def _folder_given(draft: Draft, folder: Path) -> str:
     return next((text for text in texts if os.path.isdir(folder / text)), "")
 
 
-def _folder_beside(folder: Path) -> str:
+def _first_sibling_folder(folder: Path) -> str:
     """The first folder next to the script, with a name in the script or a library of its; empty for none."""
     names = (entry.name for entry in os.scandir(folder) if entry.is_dir())
     return next((name for name in sorted(names) if name[0] not in "._" and name != "results"), "")
@@ -125,10 +125,10 @@ def _check(draft: Draft, folder: Path, scratch: Path, say: Say) -> None:
             change = f"{trial.value:g}; with runs that do not repeat, that may be chance"
         else:
             change = f"{trial.value:g}"
-        say(f"--try: {name} off ({_as_given(option, value)}): {change}")
+        say(f"--try: {name} off ({_argument_text(option, value)}): {change}")
 
 
-def _as_given(option: Option, value: Any) -> str:
+def _argument_text(option: Option, value: Any) -> str:
     """An option with a value as the script is given it: --lr=0.1; "without --ema" where it is omitted."""
     return " ".join(filled_arguments(option.arguments, {option.name: value})) or f"without {option.flag}"
 

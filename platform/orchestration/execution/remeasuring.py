@@ -96,11 +96,11 @@ def _collect(plan: RemeasurePlan) -> int:
         finished = [record for record in records(folder).values() if record is not None]
         finished.sort(key=lambda record: (record["block"], record["arm"]))
         order = {record["arm"]: number for number, record in enumerate(finished)}
-        collect(folder, plan.space, order, [_under(teacher, measure, plan) for teacher in plan.teachers])
+        collect(folder, plan.space, order, [_teacher_under(teacher, measure, plan) for teacher in plan.teachers])
     return plan.total - plan.finished
 
 
-def _under(teacher: Teacher, measure: MeasureSettings, plan: RemeasurePlan) -> Teacher:
+def _teacher_under(teacher: Teacher, measure: MeasureSettings, plan: RemeasurePlan) -> Teacher:
     """The teacher as it is under a measure."""
     evaluation = Teachers(plan.storage).read_evaluation(teacher.key, measure.key)
     return replace(teacher, address=TeacherAddress(teacher.key, measure.key), evaluation=evaluation)

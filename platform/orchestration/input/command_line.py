@@ -23,7 +23,7 @@ def open_storage(location: str | None) -> Iterator[Storage]:
     try:
         if location == "":
             raise ValueError("must not be empty")
-        storage = run_with_timeout(LIMIT_SECONDS, lambda: _answering(RESULTS if location is None else location))
+        storage = run_with_timeout(LIMIT_SECONDS, lambda: _reachable_storage(RESULTS if location is None else location))
     except (OSError, ValueError) as error:
         raise UserError(f"{option}: {error}") from error
     try:
@@ -43,7 +43,7 @@ def _may_hold_secrets(location: str) -> bool:
     return ":" in location and any(sign in location for sign in "@?#")
 
 
-def _answering(location: str | Path) -> Storage:
+def _reachable_storage(location: str | Path) -> Storage:
     storage = storage_at(location)
     storage.names("")
     return storage

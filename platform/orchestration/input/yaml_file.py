@@ -157,7 +157,7 @@ def read_tree(file: str, content: bytes, overrides: Sequence[str] = ()) -> dict[
     if not isinstance(tree, dict):
         raise UserError(f"{file}: must hold a mapping of keys to values, see search_spaces/ablation.yaml")
     for override in overrides:
-        _lay_over(tree, override)
+        _apply_override(tree, override)
     return tree
 
 
@@ -174,7 +174,7 @@ def parse_yaml(text: str) -> Any:
         raise ValueError("nested too deeply") from error
 
 
-def _lay_over(tree: dict[str, Any], override: str) -> None:
+def _apply_override(tree: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     message = f"--set {brief(override, quoted=False)}"
     if not equals or not all(key.split(".")):

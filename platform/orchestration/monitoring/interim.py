@@ -73,7 +73,7 @@ class _Reports:
         try:
             self._follow(state)
         except Exception as error:  # no failure of a report may end the sweep
-            self._complain(" ".join(str(error).split()))
+            self._print_failure(" ".join(str(error).split()))
 
     def _follow(self, state: RunState) -> None:
         if self._building is not None:
@@ -132,7 +132,7 @@ class _Reports:
                 self._console.print(f"Interim report, renewed at every finished block: {where}", highlight=False)
                 self._warned = True
         else:
-            self._complain((complaint.strip().splitlines() or ["it ended without a word"])[-1])
+            self._print_failure((complaint.strip().splitlines() or ["it ended without a word"])[-1])
 
-    def _complain(self, output: str) -> None:
+    def _print_failure(self, output: str) -> None:
         self._console.print(f"the interim report failed; the sweep goes on: {output}", highlight=False, markup=False)

@@ -150,7 +150,7 @@ def _add(tree: dict[str, Any], extension: Extension, old: Space, ran: int) -> di
     further = [dict(item) for item in design.get("further_cells", ())]
     design["further_cells"] = [*further, *({**full, **cell} for cell in extension.cells)]
     if further and extension.components:  # the cells that ran have the new component at its full level
-        _at_full(design["further_cells"], extension.components)
+        _set_full_level(design["further_cells"], extension.components)
     design["blocks"] = extension.blocks or ran
     design["components"] |= {name: dict(component) for name, component in extension.components.items()}
     design["baselines"] = [*design.get("baselines", ()), *extension.baselines]
@@ -162,7 +162,7 @@ def _add(tree: dict[str, Any], extension: Extension, old: Space, ran: int) -> di
     return {"components": list(extension.components), "baselines": list(extension.baselines), "cells": []}
 
 
-def _at_full(cells: Sequence[dict[str, str]], components: Mapping[str, Mapping[str, Any]]) -> None:
+def _set_full_level(cells: Sequence[dict[str, str]], components: Mapping[str, Mapping[str, Any]]) -> None:
     for name, component in components.items():
         full = component.get("full") or list(component.get("levels") or {"on": {}})[-1]
         for cell in cells:

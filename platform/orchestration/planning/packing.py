@@ -37,13 +37,13 @@ def pack(
     for arm in arms:
         blocks[arm.block, cohort_key(arm)].append(arm)
     if arms_per_cohort:
-        return _cohorts(_timed(blocks, _of_size(blocks, arms_per_cohort), cost))
+        return _cohorts(_timed(blocks, _layout_of_size(blocks, arms_per_cohort), cost))
     largest = max((len(block) for block in blocks.values()), default=1)
-    layouts = [_of_size(blocks, size) for size in range(largest, 0, -1)]
+    layouts = [_layout_of_size(blocks, size) for size in range(largest, 0, -1)]
     if len(blocks) <= FEW_BLOCKS * slots:
-        layouts += _uneven(blocks, slots, cost)
+        layouts += _uneven_layouts(blocks, slots, cost)
         # Full cohorts and small remainders, some of which share a slot.
-        layouts += [_of_size(blocks, size, filled=True) for size in range(largest - 1, 1, -1)]
+        layouts += [_layout_of_size(blocks, size, filled=True) for size in range(largest - 1, 1, -1)]
     packings = [_timed(blocks, layout, cost) for layout in layouts]
     fits_cache: dict[tuple[int, ...], bool] = {}
     fitting = [groups for groups in packings if all(_fit(group, fits, fits_cache) for _, group in groups)]
@@ -80,12 +80,12 @@ def _fit(group: Sequence[Arm], fits: Fits, fitting: dict[tuple[int, ...], bool])
 Layout = Mapping[tuple[int, str], tuple[int, int, bool]]
 
 
-def _of_size(blocks: Blocks, size: int, filled: bool = False) -> Layout:
+def _layout_of_size(blocks: Blocks, size: int, filled: bool = False) -> Layout:
     """Cohorts of at most `size` arms, as few as can be."""
     return {name: (math.ceil(len(block) / size), size, filled) for name, block in blocks.items()}
 
 
-def _uneven(blocks: Blocks, slots: int, cost: Cost) -> list[Layout]:
+def _uneven_layouts(blocks: Blocks, slots: int, cost: Cost) -> list[Layout]:
     """Layouts of each number of cohorts up to a few for each slot, in which costly blocks have more of them."""
     complete = {name: cost(block) for name, block in blocks.items()}
     counts = dict.fromkeys(blocks, 1)

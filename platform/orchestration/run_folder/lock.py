@@ -64,7 +64,7 @@ def hold(folder: Storage) -> Iterator[Lease]:
     """
     claimant = {"host": platform.node(), "pid": os.getpid(), "token": uuid.uuid4().hex}
     claimant |= {"host_namespace_id": host_namespace_id(), "process_start_time": process_start_time(os.getpid())}
-    _take(folder, claimant)
+    _acquire(folder, claimant)
     lease, stop = Lease(folder), threading.Event()
     renewer = threading.Thread(target=_refresh_lease, args=(folder, claimant, lease, stop), daemon=True)
     renewer.start()
@@ -100,7 +100,7 @@ def active_lease_owner(folder: Storage) -> Mapping[str, Any] | None:
     return holder if holder and _alive(holder) else None
 
 
-def _take(folder: Storage, holder: Mapping[str, Any]) -> None:
+def _acquire(folder: Storage, holder: Mapping[str, Any]) -> None:
     with _guarded(folder):
         other = _holder(folder)
         if other and _alive(other):
