@@ -52,6 +52,11 @@ def test_components_that_make_no_factorial(components: str, expected_texts: list
     assert all(expected_text in str(refusal.value) for expected_text in expected_texts)
 
 
+def test_exclusion_of_unknown_component_is_refused() -> None:
+    with pytest.raises(UserError, match=r"design\.exclude\[0\]: zz: off is not allowed"):
+        space_with("components: {x: {off: {anchor_weight: 0}}}, exclude: [{zz: 'off'}]")
+
+
 def test_alias_of_current_value_is_no_change(tmp_path: Path) -> None:
     (tmp_path / "any_case.py").write_text(
         "from typing import Annotated\n"

@@ -290,7 +290,7 @@ class Ablation(Design):
                 raise UserError(f"{method.file}: design.outcomes: {outcome!r} is not allowed: {message}")
 
     def is_excluded(self, levels: Mapping[str, str]) -> bool:
-        return any(all(levels[name] == level for name, level in item.items()) for item in self.exclude)
+        return any(all(levels.get(name) == level for name, level in item.items()) for item in self.exclude)
 
 
 def all_combinations(factors: Sequence[Factor]) -> Iterator[Mapping[str, str]]:
