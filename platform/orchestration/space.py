@@ -33,10 +33,10 @@ from branchwise.trainables.unimported import UnimportedTrainable
 
 
 class Resources(Strict):
-    """What a cohort (a trial of Ray Tune) needs.
+    """The resources of a cohort (a trial of Ray Tune).
 
-    `workers` 0 trains inside the Tune actor, N >= 1 on N Ray Train workers. Each process trains on one GPU; one that is
-    alone may do with a part of a GPU, so that several trials share it.
+    `workers` 0 trains inside the Tune actor, N >= 1 on N Ray Train workers. Each process trains on
+    one GPU; one that is alone may do with a part of a GPU, so that several trials share it.
     """
 
     cpus_per_trial: PositiveInt = 1
@@ -151,9 +151,12 @@ def refuse_limited_search(where: str, space: Space) -> None:
 
 
 def load_space(file: Path | str, overrides: Sequence[str] = (), imports: bool = True) -> Space:
-    """Reads and checks a space file. Raises UserError with a message that names file, key and what is allowed.
+    """Read and check a space file.
 
-    Without `imports`, no code of the user's is imported: of a custom trainable, only the space is checked.
+    Without `imports`, no code of the user's is imported: of a custom trainable, only the space is
+    checked.
+
+    Raises UserError with a message that names file, key and what is allowed.
     """
     return parse_space(str(file), _read(Path(file)), overrides, _folder_of(Path(file).absolute().parent), imports)
 
@@ -178,7 +181,7 @@ def _read(file: Path) -> bytes:
 def parse_space(
     file: str, content: bytes, overrides: Sequence[str] = (), folder: str = "", imports: bool = True
 ) -> Space:
-    """The space in the content of a file, which errors call `file`, and which was written in `folder`."""
+    """The space in the content of a file, which errors call `file` and which is from `folder`."""
     tree = read_tree(file, content, overrides)
     module = _trainable(file, tree, folder, imports)
     spec_model = module.Spec

@@ -1,6 +1,7 @@
-"""Kinds of designs: what a space's section `design` may be. Each kind is a separate class behind `base.Design`.
+"""Kinds of designs: the allowed forms of a space's section `design`.
 
-To add a kind, write its class in a file here and list it in KINDS.
+Each kind is a separate class behind `base.Design`. To add one, write its class in a file here and
+list it in KINDS.
 """
 
 from branchwise.orchestration.designs.base import Design

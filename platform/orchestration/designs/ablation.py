@@ -1,4 +1,4 @@
-"""What the designs have in common that vary components: their keys, their cells and what is claimed of them."""
+"""The common part of designs that vary components: keys, cells and claims."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ CLAIMS = (
 
 
 class Ablation(Design):
-    """Components and their levels, models to compare with, what is measured, and what is claimed beforehand."""
+    """Components and their levels, baselines, outcomes, and claims made before the run."""
 
     components: Annotated[dict[Name, Component], Field(min_length=1, max_length=6)]
     exclude: TupleOf[dict[Name, str]] = ()  # combinations that make no sense: the level of each component named
@@ -96,7 +96,7 @@ class Ablation(Design):
         return [parse_claim(claim, available) for claim in self.claims]
 
     def vocabulary(self, method: Method) -> Vocabulary:
-        """What a claim may speak of."""
+        """The names that a claim may use."""
         columns = {column.name: column for column in method.module.COLUMNS}
         measured = {name: columns[column_and_step(name)[0]] for name in self.outcomes}
         rates = {name: Outcome(scale=column.scale, range=column.range).points for name, column in measured.items()}
@@ -131,8 +131,10 @@ class Ablation(Design):
         return tuple(cells)
 
     def arms(self, method: Method, found: BestConfigs) -> tuple[Arm, ...]:
-        """All arms of a block on a data set share a seed, and so their initial weights, data order, timesteps and
-        noise: they differ only in the patch."""
+        """The arms of the design; those of a block on a data set differ only in the patch.
+
+        They share a seed, and so their initial weights, data order, timesteps and noise.
+        """
         cells, first = self.cells(method), self.first_seed
         return tuple(
             block_arm(method, cell, block, first_seed=first, data_set=data_set)
@@ -187,7 +189,7 @@ class Ablation(Design):
             self._check_on(data_set.on(method))
 
     def _check_on(self, method: Method) -> None:
-        """Raises UserError where the design does not fit a data set; `method` has its settings."""
+        """Refuse a design that does not fit a data set, whose settings `method` has."""
         file = method.file
         for name, component in self.components.items():
             component.check(name, method)
@@ -222,8 +224,7 @@ class Ablation(Design):
         return math.prod(len(factor.levels) for factor in self.factors())
 
     def _check_rows(self, method: Method) -> None:
-        """Raises UserError where two rows are the same model (a component has no effect) or have one
-        name."""
+        """Refuse rows that are the same model (a component has no effect) or share a name."""
         rows: dict[str, Cell] = {}
         names: dict[str, Cell] = {}
         for cell in self.cells(method):
@@ -262,7 +263,7 @@ class Ablation(Design):
             raise UserError(f"{where}: leaves out the full method, which every effect is measured from")
 
     def _check_further_cells(self, method: Method) -> None:
-        """Raises UserError for a cell that is incomplete, or a cell of the design anyway."""
+        """Refuse a further cell that is incomplete, or a cell of the design anyway."""
         levels = {factor.name: factor.levels for factor in self.factors()}
         cells = [dict(item) for item in self.combinations()] if self.further_cells else []
         for index, cell in enumerate(self.further_cells):

@@ -1,4 +1,7 @@
-"""An ablation repeated on data sets: `across: {dataset: [digits, fashion]}`, or the settings of each by a name."""
+"""An ablation repeated on data sets.
+
+In a space: `across: {dataset: [digits, fashion]}`, or the settings of each data set by a name.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,7 @@ Across = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class DataSet:
-    """A data set of a design; the only data set, without a name, where the design does not cross any.
+    """A data set of a design; the only one, without a name, if the design does not cross any.
 
     Attributes:
         name: As tables, claims and arms call it.
@@ -80,13 +83,16 @@ def data_sets(across: Mapping[str, Any] | None) -> tuple[DataSet, ...]:
 
 
 def check_data_sets(across: Mapping[str, Any], components: Mapping[str, set[str]], blocks: int, method: Method) -> None:
-    """Raises UserError for data sets that cannot be distinguished, named or trained on.
+    """Refuse data sets that cannot be distinguished, named or trained on.
 
     Args:
         across: As the design has it.
         components: By component or baseline, the settings that it changes.
         blocks: Of each data set.
         method: With the space's settings.
+
+    Raises:
+        UserError: A data set is not allowed.
     """
     ((key, values),) = across.items()
     where = f"{method.file}: design.across"
@@ -128,7 +134,7 @@ def _check_settings(where: str, item: DataSet, method: Method) -> None:
 
 
 def _check_disjoint(where: str, item: DataSet, components: Mapping[str, set[str]]) -> None:
-    """Raises UserError where a component or a baseline sets what the data set sets: they would conflict."""
+    """Refuse a data set that sets what a component or a baseline sets, as they would conflict."""
     for key in map(bare_key, item.patch):
         for owner, settings in components.items():
             for taken in map(bare_key, settings):

@@ -34,7 +34,7 @@ BestConfigs = Mapping[str, Sequence[Mapping[str, Any]]]
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """A row of the table that is planned before the run: a combination of components, or a baseline."""
+    """A table row planned before the run: a combination of components, or a baseline."""
 
     cell: str
     kind: Kind
@@ -63,7 +63,7 @@ class Design(Strict, ABC):
         return None if isinstance(self.blocks, int) else self.blocks.declared()
 
     def sealed(self, method: Method) -> tuple[str, ...]:
-        """What is sealed before the run: the claims and, where they are declared, the looks and the level."""
+        """Texts sealed before the run: the claims and the level, with looks and data sets if any."""
         looks = (self.looks.canonical,) if self.looks else ()
         across = (self.crossed.canonical,) if self.crossed else ()
         return (*self.declared_claims(method), *looks, *across, *Inference(alpha=self.alpha).canonical)
@@ -105,11 +105,11 @@ class Design(Strict, ABC):
         return ("value",)
 
     def declared_claims(self, method: Method) -> tuple[str, ...]:
-        """What is claimed before the run, each claim in its canonical form."""
+        """The claims made before the run, each in its canonical form."""
         return ()
 
     def further_hypotheses(self, method: Method) -> int:
-        """How many tests the claims add to those of each component's effect."""
+        """The number of tests that the claims add to those of each component's effect."""
         return 0
 
     @abstractmethod
@@ -118,11 +118,11 @@ class Design(Strict, ABC):
 
     @abstractmethod
     def check(self, method: Method) -> None:
-        """Raises UserError where the design does not fit the method."""
+        """Check that the design fits the method; raise UserError otherwise."""
 
     @abstractmethod
     def cells(self, method: Method) -> tuple[Cell, ...]:
-        """The rows that are planned beforehand, in the order of the table; the same for all data sets."""
+        """The rows planned before the run, in the order of the table; the same for all data sets."""
 
     def searches(self) -> tuple[CellSearch, ...]:
         """The first stage: what is searched before the arms can be named."""
@@ -137,14 +137,14 @@ class Design(Strict, ABC):
         """Arms of a run without failures, including those of the searches."""
 
     def check_total(self, method: Method) -> None:
-        """Raises UserError for more arms than a sweep can have."""
+        """Check that a sweep can have this many arms; raise UserError otherwise."""
         if self.total() > MAX_ARMS:
             raise UserError(
                 f"{method.file}: design: makes {self.total()} arms; {MAX_ARMS} are allowed, so lower blocks"
             )
 
     def check_crossed(self, method: Method) -> None:
-        """Raises UserError where data sets are declared that the design cannot be repeated on."""
+        """Check that the design can be repeated on its data sets; raise UserError otherwise."""
         if not self.across:
             return
         where = f"{method.file}: design.across"
@@ -157,7 +157,7 @@ class Design(Strict, ABC):
             raise UserError(f"{where}: not allowed with looks, which would end each data set apart; blocks: a number")
 
     def check_looks(self, method: Method) -> None:
-        """Raises UserError where looks are declared that the design cannot have."""
+        """Check that the design can have the declared looks; raise UserError otherwise."""
         if self.looks and self.searches():
             raise UserError(
                 f"{method.file}: design.blocks: looks are not allowed in a {self.kind} design, whose search is part of "
@@ -170,11 +170,16 @@ class Design(Strict, ABC):
 
     @abstractmethod
     def describe(self, at_a_time: int) -> Iterator[tuple[str, str]]:
-        """The design's description in a plan: pairs of a key and a text. `at_a_time` cohorts run at once."""
+        """The design's description in a plan, as pairs of a key and a text.
+
+        `at_a_time` cohorts run at once.
+        """
 
     def outline(self, method: Method) -> dict[str, Any]:
-        """What a run's plan keeps for the analysis; its cells are in the order of the table, of switches the full
-        method last."""
+        """The part of a run's plan that the analysis needs.
+
+        Its cells are in the order of the table, of switches the full method last.
+        """
         factors = self.factors()
 
         def order(cell: Cell) -> tuple[bool, tuple[int, ...]]:

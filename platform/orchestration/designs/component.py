@@ -1,4 +1,4 @@
-"""A component of the method: the settings that switch it off, or those of each of its levels."""
+"""A component of the method: the settings that switch it off, or those of each level."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ Patch = Annotated[dict[str, Any], Field(min_length=1)]
 
 
 class Component(Strict):
-    """Either `off`, the settings without it, or `levels` with the `reference` that the others are compared with.
+    """Either `off`, the settings without the component, or `levels`, compared with `reference`.
 
-    `full` is the level that the space itself has, the last one unless told otherwise. `label` is for tables and plots.
+    `full` is the level that the space itself has, by default the last one. `label` is for tables and plots.
     """
 
     off: Patch | None = None
@@ -70,7 +70,10 @@ class Component(Strict):
         return {key for patch in patches for key in patch}
 
     def check(self, name: str, method: Method) -> None:
-        """Raises UserError where its name is another row's, or a level is not what it should be in this space."""
+        """Refuse a name that another row has, or a level that does not fit this space.
+
+        Raises UserError.
+        """
         taken = [FULL, BASE, DEFAULTS, TEACHER, *method.module.BASELINES]
         if name in taken:
             raise UserError(
@@ -99,8 +102,10 @@ class Component(Strict):
 
 
 def check_disjoint(components: Mapping[str, Component], method: Method) -> None:
-    """Raises UserError unless each setting, however written, belongs to one component: else cells would coincide, or
-    the order of the components decide."""
+    """Check that each setting, however written, belongs to one component.
+
+    Otherwise cells would coincide, or the order of the components would decide. Raises UserError.
+    """
     owners: dict[str, tuple[str, str]] = {}
     for name, component in components.items():
         for key in sorted(component.settings()):
@@ -115,7 +120,10 @@ def check_disjoint(components: Mapping[str, Component], method: Method) -> None:
 
 
 def _doses(levels: Mapping[str, Mapping[str, Any]]) -> tuple[float, ...]:
-    """The value of the only numeric setting in which the levels differ; empty if none exists, or only two."""
+    """The values of the only setting in which the levels differ.
+
+    Empty unless it is numeric and there are at least three levels.
+    """
     keys = {key for patch in levels.values() for key in patch}
     values = [value for patch in levels.values() for value in patch.values()]
     numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)

@@ -15,7 +15,7 @@ from branchwise.trainables.runtime.settings import Strict, TupleOf
 
 
 class FirstEffect(Strict):
-    """The main effect of a component in a screening; no adjusted p where the screening only ranked."""
+    """The main effect of a component in a screening; no adjusted p if it only ranked components."""
 
     rank: PositiveInt
     value: float  # on the scale of the screening

@@ -1,4 +1,4 @@
-"""One component at a time: the full method and each other level of each component, or the base with each component."""
+"""Designs that change one component at a time, from the full method or from the base."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ class OneAtATime(Ablation):
 
 
 class LeaveOneOut(OneAtATime):
-    """What is lost with each component alone, in k + 1 cells; shares of the gain cannot be told from it."""
+    """The loss without each component alone, in k + 1 cells.
+
+    Shares of the gain cannot be estimated from it.
+    """
 
     kind: Literal["leave_one_out"]
 
@@ -37,7 +40,7 @@ class LeaveOneOut(OneAtATime):
 
 
 class AddOneIn(OneAtATime):
-    """What each component brings alone, in k + 2 cells: the base, the base with one, and the full method."""
+    """The gain of each component alone, in k + 2 cells: base, base with one, and full method."""
 
     kind: Literal["add_one_in"]
 

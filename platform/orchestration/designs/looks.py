@@ -1,4 +1,7 @@
-"""Declared looks in a space: `blocks: {first: 4, max: 8, spending: obrien_fleming}` or `blocks: {looks: [5, 10]}`."""
+"""Declared looks in a space.
+
+Either `blocks: {first: 4, max: 8, spending: obrien_fleming}` or `blocks: {looks: [5, 10]}`.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ TOO_EARLY = (
 
 
 class DeclaredLooks(Strict):
-    """Blocks after which claims are tested, before the run has all it may have; `max` or the last look ends it."""
+    """Blocks after which claims are tested early; `max` or the last look ends the run."""
 
     first: PositiveInt | None = None  # look after each block from this block on
     max: Annotated[PositiveInt, Field(le=MAX_BLOCKS)] | None = None

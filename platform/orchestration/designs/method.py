@@ -25,8 +25,14 @@ class TeacherAddress:
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """`module` is the trainable called `trainable`; `file` is what errors call the space. Settings are validated once
-    for each patch."""
+    """A trainable with a space's settings, which are validated once for each patch.
+
+    Attributes:
+        trainable: The name of the trainable.
+        module: The trainable.
+        spec: The settings of the space.
+        file: The name of the space in errors.
+    """
 
     trainable: str
     module: Trainable = field(compare=False)
@@ -51,7 +57,7 @@ class Method:
         return {**patch, **self.module.block_patch(self.patched(patch), seed)}
 
     def teacher(self, patch: Mapping[str, Any]) -> TeacherAddress | None:
-        """What the settings with `patch` laid over them learn from; None when they need no teacher.
+        """The teacher of the settings with `patch` laid over them; None when they need none.
 
         Raises UserError when it is named but missing.
         """
@@ -66,12 +72,18 @@ class Method:
         return self._teachers[key]
 
     def cohort_key(self, arm: Arm) -> str:
-        """Arms may train together where this is equal: as the trainable says, on one teacher, evaluated alike, and on
-        one data set, which has separate seeds."""
+        """The key of the arms that may train together with `arm`.
+
+        It is equal for arms that the trainable lets train together, that have one teacher and the
+        same evaluation, and that are on one data set, which has separate seeds.
+        """
         return repr((self.module.cohort_key(arm.spec), self.teacher(arm.patch), sorted(arm.across.items())))
 
     def check_comparable(self, where: str, patch: Mapping[str, Any]) -> None:
-        """Raises UserError, naming `where` in the file, when values under `patch` would not compare with the others."""
+        """Check that values under `patch` compare with the others.
+
+        Raises UserError, naming `where` in the file, otherwise.
+        """
         if self._comparable(patch):
             return
         incomparable = {key: value for key, value in patch.items() if not self._comparable({key: value})}
@@ -92,7 +104,7 @@ class Method:
             raise UserError(f"{self.file}: {error}") from error
 
     def check_patch(self, where: str, patch: Mapping[str, Any]) -> None:
-        """Raises UserError, naming `where` in the file, for settings that are not allowed."""
+        """Check that settings are allowed; raise UserError, naming `where` in the file, otherwise."""
         try:
             self.patched(patch)
         except ValidationError as error:
@@ -123,7 +135,10 @@ class Method:
         components: Mapping[str, bool | str] | None = None,
         across: Mapping[str, str] | None = None,
     ) -> Arm:
-        """The arm with these settings and those that follow from its seed; arms of an equal patch share them."""
+        """The arm with these settings and those that follow from its seed.
+
+        Arms of an equal patch share the settings.
+        """
         patch = self.in_block(patch, seed)
         return Arm(
             name=name,

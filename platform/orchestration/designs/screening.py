@@ -1,4 +1,7 @@
-"""A fraction of resolution IV: main effects of 4 to 20 components in 8 to 64 cells where a factorial has 2^k."""
+"""A fraction of resolution IV for main effects.
+
+It takes 4 to 20 components in 8 to 64 cells, where a factorial has 2^k.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,10 @@ from branchwise.orchestration.errors import UserError
 
 
 class Screening(Ablation):
-    """Which components matter at all: every run of the fraction on each seed; a follow-up then tells how much."""
+    """Every run of the fraction on each seed to find the components that matter.
+
+    A follow-up estimates their effects.
+    """
 
     kind: Literal["screening"]
     components: Annotated[dict[Name, Component], Field(min_length=MIN_COMPONENTS, max_length=MAX_COMPONENTS)]

@@ -1,4 +1,4 @@
-"""A search of the full method; its best settings against the space's settings on fresh seeds."""
+"""A search of the full method; its best against the space's settings on fresh seeds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fair factorial: each cell is given a separate search, of equal budget, before it meets the fresh seeds."""
+"""The fair factorial: a search of equal budget for each cell before the fresh seeds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from branchwise.trainables.runtime.settings import bare_key
 
 
 class TunedFactorial(Tuning, Ablation):
-    """On the fresh seeds each cell runs twice: with the space's own settings, and with the best of its search."""
+    """Each cell twice on the fresh seeds: with the space's settings and its search's best."""
 
     kind: Literal["tuned_factorial"]
 

@@ -1,4 +1,4 @@
-"""What is searched and how: the keys of the designs that search for settings. No Optuna here."""
+"""The keys of the designs that search for settings. No Optuna here."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ class Constraint:
 
 @dataclass(frozen=True, kw_only=True)
 class CellSearch:
-    """A single search: of the full method, or of a cell with the knobs that its components do not set."""
+    """A search of the full method, or of a cell with the knobs that its components do not set."""
 
     cell: str
     knobs: Mapping[str, Hyperparameter]
@@ -168,9 +168,10 @@ FIRST_RACE, FIRST_WILCOXON = 2, 4  # seeds after which a configuration can be di
 
 
 class Tuning(Strict):
-    """The keys of designs that search, `arms` configurations a cell, all on the same seeds, from `seed` on.
+    """The keys of designs that search.
 
-    Arms that a scheduler stops at a rung count. What a search finds is confirmed on `blocks` fresh seeds.
+    A search tries `arms` configurations a cell, all on the same seeds, from `seed` on. Arms that a
+    scheduler stops at a rung count. What a search finds is confirmed on `blocks` fresh seeds.
     """
 
     searched: PositiveInt = Field(alias="arms")
@@ -286,8 +287,11 @@ class Tuning(Strict):
             yield "constraint", constraint
 
     def check_search(self, method: Method, blocks: int) -> None:
-        """Raises UserError where knobs, starts, objectives or constraints do not fit the method, or the searched seeds
-        are among those of the confirmation in `blocks`."""
+        """Check that the search fits the method and does not share seeds with its confirmation.
+
+        Raises UserError for knobs, starts, objectives or constraints that do not fit, and for a
+        searched seed in `blocks`.
+        """
         self._check_columns(method)
         fresh = range(self.first_fresh_seed, self.first_fresh_seed + blocks)
         if shared := set(fresh).intersection(self.searched_seeds):
@@ -348,7 +352,7 @@ class Tuning(Strict):
 
 
 def parse_constraint(text: str) -> Constraint:
-    """Raises ValueError for anything but `COLUMN <= NUMBER` or `COLUMN >= NUMBER`."""
+    """Parse `COLUMN <= NUMBER` or `COLUMN >= NUMBER`; raise ValueError for anything else."""
     match = re.fullmatch(r"\s*(\w+)\s*(<=|>=)\s*([-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*", text)
     if not match:
         raise ValueError("a constraint reads `COLUMN <= NUMBER` or `COLUMN >= NUMBER`")

@@ -1,1 +1,1 @@
-"""Reading what a user writes: space files (`yaml_file`), command lines, and a message for each error."""
+"""Reading user input: space files (`yaml_file`), command lines, a message for each error."""

@@ -1,4 +1,4 @@
-"""What command lines share: storages and addresses that cannot be used become a UserError."""
+"""Shared parts of the command lines: unusable storages and addresses become a UserError."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ def open_storage(location: str | None) -> Iterator[Storage]:
 
 
 def check_address(address: str, source: str = "--address") -> None:
-    """Raises UserError, which does not repeat what may hold credentials, unless it names a Ray cluster."""
+    """Check that an address names a Ray cluster.
+
+    Raises UserError otherwise, which does not repeat what may hold credentials.
+    """
     if not _ADDRESS.fullmatch(address):
         text = "" if _may_hold_secrets(address) else f" {address}"
         raise UserError(f"{source}{text}: must be auto, HOST:PORT or ray://HOST:PORT, without user, path or options")

@@ -1,4 +1,4 @@
-"""What is wrong with a space, in a message that names file, key and what is allowed."""
+"""Messages for errors in a space, with the file, the key and what is allowed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,10 @@ def validated(file: str, model: type[BaseModel], tree: dict[str, Any]) -> Any:
 
 
 def sentences(error: ValidationError, model: type[BaseModel], tree: Mapping[str, Any]) -> list[str]:
-    """The errors, a message for each key. An unknown key explains an adjacent missing key, which is omitted."""
+    """The errors, a message for each key.
+
+    An unknown key explains an adjacent missing key, which is omitted.
+    """
     items = sorted(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
     unknown = {item["loc"][:-1] for item in items if item["type"] == "extra_forbidden"}
     messages: dict[str, str] = {}
@@ -47,7 +50,7 @@ def sentences(error: ValidationError, model: type[BaseModel], tree: Mapping[str,
 
 
 def describe_error(error: Any, model: type[BaseModel], tree: Mapping[str, Any]) -> str:
-    """A pydantic error: the failing key, what is allowed, and the value unless that is a section."""
+    """A pydantic error: the failing key, what is allowed, and the value unless it is a section."""
     where = dotted(error["loc"], tree, missing=error["type"] == "missing")
     if error["type"] == "extra_forbidden":
         return unknown_key(where, keys_at(model, where.split(".")[:-1]))
@@ -71,7 +74,10 @@ def unknown_key(where: str, allowed: Sequence[str]) -> str:
 
 
 def dotted(location: Sequence[str | int], tree: Any, missing: bool = False) -> str:
-    """The dotted key of a pydantic location, without the tags it inserts for unions; the last part may be `missing`."""
+    """The dotted key of a pydantic location, without the tags it inserts for unions.
+
+    The last part may be `missing`.
+    """
     keys = []
     for part in location:
         valid_keys = range(len(tree)) if isinstance(tree, list) else tree if isinstance(tree, Mapping) else ()

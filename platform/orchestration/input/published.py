@@ -18,8 +18,10 @@ class Published(Strict):
 
 
 def published_numbers(file: str, requested: Any) -> Any:
-    """What the key `published` of the space in `file` means: of a name, the content of `published/<name>.yaml`
-    next to the space."""
+    """The numbers that the key `published` of the space in `file` stands for.
+
+    Of a name, the content of `published/<name>.yaml` next to the space.
+    """
     if not isinstance(requested, str):
         return requested
     folder = Path(file).parent / "published"

@@ -1,4 +1,4 @@
-"""Commands on sweeps and their options: the table for `branchwise COMMAND`, `run_sweep.py`, help and completion.
+"""Sweep commands and options, for `branchwise COMMAND`, `run_sweep.py`, help and completion.
 
 It imports neither NumPy nor Ray, so that help is quick.
 """

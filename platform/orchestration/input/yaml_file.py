@@ -1,4 +1,7 @@
-"""Reading a space file as YAML 1.2 (core schema), strictly: no tags, directives, anchors, aliases or duplicate keys."""
+"""Strict reading of a space file as YAML 1.2 (core schema).
+
+Tags, directives, anchors, aliases and duplicate keys are not allowed.
+"""
 
 from __future__ import annotations
 
@@ -33,8 +36,10 @@ _SCALARS = (
 
 
 class _SpaceLoader(yaml.SafeLoader):
-    """SafeLoader with YAML 1.2's scalars (`off` is a string, `010` is ten, 3e-3 a number) that refuses what a space has
-    no use for."""
+    """SafeLoader with YAML 1.2's scalars that refuses what a space has no use for.
+
+    `off` is a string, `010` is ten, 3e-3 a number.
+    """
 
     _values = 0
     _depth = 0
@@ -107,7 +112,7 @@ _SpaceLoader.add_constructor(f"{_TAG}str", _SpaceLoader.construct_text)
 
 
 class _SpaceDumper(yaml.SafeDumper):
-    """SafeDumper that also quotes text which YAML 1.2 would take for a number; it quotes YAML 1.1's already."""
+    """SafeDumper that also quotes text which is a number in YAML 1.2, not only in YAML 1.1."""
 
     def represent_text(self, text: str) -> Any:
         # PyYAML breaks lines at characters such as NEL and reads them back as spaces, unless they are escaped.
@@ -142,7 +147,7 @@ def read_file(file: Path) -> bytes:
 
 
 def read_tree(file: str, content: bytes, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """The content of a space file as nested dicts, each `key.key=value` of `overrides` laid over it.
+    """Read a space file as nested dicts, each `key.key=value` of `overrides` laid over it.
 
     Raises UserError, which calls it `file`.
     """
@@ -162,7 +167,7 @@ def read_tree(file: str, content: bytes, overrides: Sequence[str] = ()) -> dict[
 
 
 def parse_yaml(text: str) -> Any:
-    """Raises ValueError with a single line."""
+    """Parse YAML text; raise ValueError with a single line if it is not allowed."""
     try:
         return yaml.load(text, Loader=_SpaceLoader)
     except yaml.MarkedYAMLError as error:

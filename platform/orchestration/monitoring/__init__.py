@@ -1,1 +1,1 @@
-"""What people see of a sweep: the terminal, `status`, gauges for Prometheus, and what trackers are given."""
+"""The output of a sweep: terminal, `status`, gauges for Prometheus, and trackers."""

@@ -14,9 +14,9 @@ from branchwise.orchestration.planning.plan import Plan
 
 
 class Events:
-    """Writes a line per event to a stream; without a stream it is a no-op. A follower of a running sweep.
+    """A follower of a running sweep that writes a line per event to a stream.
 
-    A reader that disconnects ends the output, not the sweep.
+    Without a stream it is a no-op. A reader that disconnects ends the output, not the sweep.
     """
 
     def __init__(self, stream: TextIO | None = None) -> None:

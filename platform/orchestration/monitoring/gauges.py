@@ -1,4 +1,4 @@
-"""Gauges of a running sweep, which Ray shows on the metrics port of the driver's node for a Prometheus to fetch."""
+"""Gauges of a running sweep for Prometheus, on the metrics port of the driver's Ray node."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CellBlock = tuple[str, str]  # cell and block
 
 
 def gauge_texts(columns: Sequence[Column]) -> dict[str, str]:
-    """Descriptions of the gauges: the platform's, and those of the shown columns of the trainable."""
+    """The descriptions of the platform's gauges and of the trainable's shown columns."""
     return GAUGES | {
         f"branchwise_{column.name}": f"{column.about}, of the last arm done" for column in _gauge_columns(columns)
     }
@@ -31,7 +31,7 @@ def _gauge_columns(columns: Sequence[Column]) -> list[Column]:
 
 
 class Gauges:
-    """A follower of a single sweep. Each shown column has a gauge with the value of the last arm done.
+    """A follower of one sweep; each shown column has a gauge with the last finished arm's value.
 
     Ray prefixes each name with `ray_`.
     """

@@ -1,4 +1,4 @@
-"""The report of a sweep that is still running: rebuilt at each finished block, by a separate process.
+"""The report of a running sweep, rebuilt at each finished block by a separate process.
 
 It has no verdicts: those follow after the last block, so that no sweep is stopped when convenient.
 """
@@ -34,7 +34,7 @@ WARNED = ("started", "arms", "teacher", "speed", "left")  # of what `status` pri
 
 @contextmanager
 def interim_reports(plan: Plan, console: Console) -> Iterator[Follower]:
-    """A follower that rebuilds the report of a running sweep after each finished block, limited by PAUSE.
+    """A follower that rebuilds a running sweep's report at finished blocks, limited by PAUSE.
 
     A search is not reported on before its end: its arms are no results.
     """

@@ -29,12 +29,19 @@ STOP_SECONDS = 30.0  # for work that must stop
 def watch(
     work: Callable[[threading.Event], None], show: Callable[[], None], check: Callable[[], None] = lambda: None
 ) -> None:
-    """Runs `work` in a thread, and `show` about every second in another, until the work ends; reraises what they
-    raised, and what `check` raises, which is called every second, too.
+    """Run `work` in a thread, and `show` about every second in another, until the work ends.
 
-    So Ctrl-C arrives here at once, as KeyboardInterrupt, neither in the middle of Ray's work nor after a storage
-    has answered. `work` is given an event that is set when it shall stop, and is then waited for: had it a call to Ray
-    in progress while Ray is shut down, Ray would end this process at once, with exit code 1.
+    Ctrl-C thus arrives here at once, as KeyboardInterrupt, neither in the middle of Ray's work nor
+    after a storage has answered. `work` that shall stop is waited for: if it had a call to Ray in
+    progress while Ray is shut down, Ray would end this process at once, with exit code 1.
+
+    Args:
+        work: Is given an event that is set when it shall stop.
+        show: Displays the progress.
+        check: Called every second.
+
+    Raises:
+        BaseException: Whatever `work`, `show` or `check` raises.
     """
     # Waited for by an event: a join that Ctrl-C breaks off may treat the thread as finished (Python's issue 90882).
     stop, finished = threading.Event(), threading.Event()
@@ -74,10 +81,11 @@ def watch(
 
 
 class Display:
-    """Bars on a terminal, else a line every LINE_SECONDS when something changed. A context manager.
+    """Bars on a terminal, else a line every LINE_SECONDS when something changed.
 
-    `followers` see what was inspected; `on_training` is called with the name of a model that arms need, such as the
-    teacher, when it is `training` and when it is `ready`. `pulse` changes whenever something that runs has reported.
+    A context manager. `followers` see what was inspected; `on_training` is called with the name of
+    a model that arms need, such as the teacher, when it is `training` and when it is `ready`.
+    `pulse` changes whenever something that runs has reported.
     """
 
     def __init__(
@@ -116,7 +124,7 @@ class Display:
         self._stack.close()
 
     def training(self, name: str, unfinished: RunFolder, which: str = "") -> None:
-        """Shows the progress of what trains under this name, from the folder its training writes to.
+        """Show the progress of what trains under this name, from the folder its training writes to.
 
         `which`: "1 of 2, ", of several.
         """
@@ -137,17 +145,17 @@ class Display:
         self._on_training(name, "ready")
 
     def begin_arms(self, expected_seconds: float) -> None:
-        """Starts the clock of the arms."""
+        """Start the clock of the arms."""
         self._remaining = RemainingTime(expected_seconds)
 
     def measurements(self, work: RunFolder, done: int, total: int) -> None:
-        """Shows how many of `total` measurements are done; their workers report to the folder `work`."""
+        """Show how many of `total` measurements are done; their workers report to the folder `work`."""
         reports = self._refresh(work).running.values()
         partial = sum(len(report["arms"]) * report["step"] / max(1, report["steps"]) for report in reports)
         self._count("measures", max(done, partial), total, f"{done}/{total} made")
 
     def arms(self, task: str, run: RunFolder, names: set[str], total: int) -> None:
-        """Shows the progress of a task of `total` arms; `names` are those that have been requested so far."""
+        """Show the progress of a task of `total` arms, of which `names` have been requested so far."""
         state = self._refresh(run)
         finished = len(names & state.records.keys())
         running, partial, rate = 0, 0.0, 0.0
@@ -163,7 +171,7 @@ class Display:
         self._count(task, finished + partial, total, text)
 
     def _count(self, task: str, done: float, total: int, text: str) -> None:
-        """Shows the text and the remaining time; `done` counts what is in progress in part."""
+        """Show the text and the remaining time; `done` counts what is in progress in part."""
         fraction = min(1.0, done / max(1, total))
         remaining = self._remaining.after(time.monotonic(), fraction)
         self._show(task, fraction, text + (f", {duration(remaining)} left" if remaining > 0 else ""))
@@ -194,9 +202,10 @@ class Display:
 
 
 class RemainingTime:
-    """The time that remains, between the plan's estimate and the observed pace, and without jumps.
+    """The remaining time, from the plan's estimate and the observed pace, without jumps.
 
-    The clock starts at the last refresh before progress, so start-up and earlier sessions do not count.
+    The clock starts at the last refresh before progress, so start-up and earlier sessions do not
+    count.
     """
 
     TRUSTED = 0.3  # from this fraction of the session's work on, only the pace counts
@@ -208,7 +217,7 @@ class RemainingTime:
         self._last_shown: tuple[float, float] | None = None  # seconds remaining, and the time of display
 
     def after(self, now: float, fraction: float) -> float:
-        """Return the seconds remaining at the time `now` with `fraction` of the work done; 0 if unknown."""
+        """Return the seconds left at time `now` with this fraction of the work done; 0 if unknown."""
         if fraction >= 1:
             return 0.0
         if fraction <= 0 or self._started_at is None:

@@ -1,4 +1,4 @@
-"""The state of a run, read from its folder wherever it runs: which arms are finished, the progress of the others."""
+"""The state of a run, read from its folder: finished arms, and the progress of the others."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ READERS = 16  # requests to an object store at a time
 
 
 class RunState:
-    """The records and progress reports of a run, as of the last refresh. Each record is read once."""
+    """The records and progress reports of a run at the last refresh; each record is read once."""
 
     def __init__(self, run: RunFolder) -> None:
         self.run = run
@@ -23,7 +23,7 @@ class RunState:
         self._finished: set[str] = set()
 
     def refresh(self) -> list[str]:
-        """Refresh the state; return the arms that have been finished since the last call. Raises OSError."""
+        """Refresh the state; return the arms finished since the last call. Raises OSError."""
         new = self._read(self._record, [name for name in self.run.record_names() if name not in self.records])
         self.records.update(new)
         reported = [name for name in self.run.progress_names() if name not in self._finished]
@@ -37,7 +37,7 @@ class RunState:
         return [arm for arm in report["arms"] if arm["arm"] not in self.records]
 
     def counts(self) -> dict[str, int]:
-        """How many records have which status."""
+        """The number of records by status."""
         return dict(sorted(Counter(str(record["status"]) for record in self.records.values()).items()))
 
     def _record(self, arm: str) -> Any:
@@ -68,7 +68,7 @@ Follower = Callable[[RunState, Sequence[str]], None]
 
 
 def share(report: Mapping[str, Any]) -> float:
-    """How much of its work a running cohort has done."""
+    """The fraction of its work that a running cohort has done."""
     steps: float = report["step"] / max(1, report["steps"])
     # Evaluation follows training and is the shorter part.
     return 0.9 * steps if report["phase"] == "train" else 0.9 + 0.1 * steps

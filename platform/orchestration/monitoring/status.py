@@ -1,4 +1,4 @@
-"""The status of a run from its folder only, on any machine, while it runs or afterwards: no Ray, no space."""
+"""The status of a run, while it runs or afterwards, from its folder only: no Ray, no space."""
 
 from __future__ import annotations
 
@@ -47,13 +47,19 @@ class Overview:
 
 
 def print_state(storage: Storage, name: str | None, console: Console) -> None:
-    """Print the state of the run called `name`, or of the last started. Raises UserError if none exists."""
+    """Print the state of the run called `name`, or of the last started.
+
+    Raises UserError if none exists.
+    """
     console.print(_grid(storage, RunState(run_to_show(storage, name))), highlight=False)
 
 
 def watch_state(storage: Storage, name: str, console: Console) -> bool:
-    """Shows the state of a run until no process runs it; return whether it has finished. Raises UserError when there is
-    no such run, KeyboardInterrupt at Ctrl-C, which does not affect the run."""
+    """Show the state of a run until no process runs it; return whether it has finished.
+
+    Raises UserError if there is no such run, and KeyboardInterrupt at Ctrl-C, which does not affect
+    the run.
+    """
     state = RunState(run_to_show(storage, name))
     with Live(_grid(storage, state), console=console, auto_refresh=False) as live:
         while overview(state.run).holder:
@@ -118,8 +124,10 @@ def overview(run: RunFolder) -> Overview:
 
 
 def describe(storage: Storage, run: RunFolder, state: RunState | None = None) -> Iterator[tuple[str, str]]:
-    """The output of `status`, a row at a time; `state` holds the records read so far, so that none is read
-    repeatedly."""
+    """The output of `status`, a row at a time.
+
+    `state` holds the records read so far, so that none is read repeatedly.
+    """
     view, manifest, now = overview(run), run.read_manifest(), time.time()
     yield "run", run.root
     yield "state", _state(view, manifest, now)
@@ -155,10 +163,11 @@ def describe(storage: Storage, run: RunFolder, state: RunState | None = None) ->
 
 
 def best_arm(run: RunFolder, state: RunState) -> BestArm | None:
-    """Return the best arm so far, in the metric's direction; None without a value, and on multiple data sets.
+    """Return the best arm so far, in the metric's direction.
 
-    Of a search's configurations on multiple seeds, those with values on the largest number of seeds count: the best is
-    named by its first arm, with the mean as value.
+    None without a value, and on multiple data sets. Of a search's configurations on multiple seeds,
+    those with values on the largest number of seeds count: the best is named by its first arm, with
+    the mean as value.
     """
     if any(record.get("across") for record in state.records.values()):
         return None  # values of different data sets are not compared
@@ -214,9 +223,10 @@ def _running(
 
 
 def remaining_seconds(state: RunState, total: int) -> float | None:
-    """The time that the run still needs, estimated from its finished and running cohorts; None if unknown.
+    """Estimate the time that the run still needs from its finished and running cohorts.
 
-    The teacher is not included. Waiting cohorts are assumed to be like the others, as many at a time as run now.
+    None if unknown. The teacher is not included. Waiting cohorts are assumed to be like the others,
+    as many at a time as run now.
     """
     seconds = trial_seconds(state.records.values())
     durations = [max(arms) / len(arms) for trial, arms in seconds.items() if trial not in state.running]  # of an arm

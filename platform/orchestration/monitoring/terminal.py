@@ -1,4 +1,4 @@
-"""What a sweep, and measuring, print before they start and after they end."""
+"""The output of a sweep, and of measuring, before they start and after they end."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def plan_rows(plan: Plan, obstacle: str) -> Iterator[tuple[str, str]]:
 
 
 def _time(plan: Plan) -> str:
-    """How long it is expected to take, and on what that rests."""
+    """The expected duration, and the basis of the estimate."""
     if plan.device is None:
         return "not estimated: GPUs that planning/gpus.yaml does not list; --for plans for those that it does"
     if plan.total and not plan.is_complete and not plan.arm_seconds:
@@ -97,7 +97,7 @@ def _time(plan: Plan) -> str:
 
 
 def _basis(plan: Plan) -> str:
-    """What rates of this machine the time rests on."""
+    """The rates of this machine that the time rests on."""
     if plan.target or plan.device is None or not plan.device.rates or not plan.teacher_seconds + plan.arm_seconds:
         return ""  # the cost estimate of a target shows its rates
     share = measured_share(plan)
@@ -107,7 +107,7 @@ def _basis(plan: Plan) -> str:
 
 
 def _teacher(plan: Plan, teacher: Teacher) -> str:
-    """Return the remaining work and, with multiple teachers, the blocks or cells of this teacher."""
+    """Return the remaining work and, with multiple teachers, this teacher's blocks or cells."""
     duration_text = f", about {duration(plan.teacher_estimate(teacher).total)}" if plan.device else ""
     if teacher.evaluation is not None:
         message = "reused"
@@ -121,7 +121,7 @@ def _teacher(plan: Plan, teacher: Teacher) -> str:
 
 
 def _sensitivity(plan: Plan) -> list[str]:
-    """What the blocks can detect, by the noise of the nearest earlier run of this storage, if any."""
+    """The effects that the blocks can detect, by the noise of the nearest earlier run here."""
     design = plan.space.design
     if not plan.arms:
         return []
@@ -144,7 +144,7 @@ def _sensitivity(plan: Plan) -> list[str]:
 
 
 def _price(plan: Plan) -> list[str]:
-    """What the declared looks are expected to take, by the size of effects, next to as many blocks without looks."""
+    """The expected blocks with the declared looks by effect size, next to as many without looks."""
     looks = plan.space.design.looks
     if not looks or plan.resumed:
         return []
@@ -196,7 +196,10 @@ def print_measured(
     seconds: float,
     console: Console,
 ) -> None:
-    """`same`: the number of models with the sweep's values, and of those measured as in the sweep."""
+    """Print the result of measuring.
+
+    `same`: the number of models with the sweep's values, and of those measured as in the sweep.
+    """
     from branchwise.analysis.report.terminal import rich_table
 
     for table in summary.measures:

@@ -1,4 +1,4 @@
-"""The code that an arm's numbers are from, as a hash: arms are functions of code, settings and seed."""
+"""The code of an arm as a hash: arms are functions of code, settings and seed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NOT_CODE = ("results", "build", "node_modules", "__pycache__")
 
 
 def project_files(space: Space) -> list[Path]:
-    """The space's folder where the trainable is in it, as a command's script is; else the trainable's package."""
+    """The space's folder if the trainable is in it, as a command's script is; else its package."""
     folder, package = Path(space.folder), space.trainable.partition(":")[0].partition(".")[0]
     if space.trainable == "command":
         return [folder]
@@ -30,8 +30,10 @@ def project_files(space: Space) -> list[Path]:
 
 
 def code_sha256(space: Space) -> str | None:
-    """Hash the platform's trainables and the user's files; None where those are unknown, or are too many
-    to be read."""
+    """Hash the platform's trainables and the user's files.
+
+    None where those are unknown, or are too many to be read.
+    """
     digest, number = hashlib.sha256(), 0
     if space.trainable.startswith(session.PREFIX):  # a function of a session: its code is in no file
         source = space.spec.function.source
@@ -49,7 +51,7 @@ def code_sha256(space: Space) -> str | None:
 
 
 def _scripts(top: Path) -> Iterator[Path]:
-    """The scripts in a folder, in the order of their names; hidden folders, environments and results are no code."""
+    """The scripts in a folder by name, without hidden folders, environments and results."""
     if top.is_file():
         yield top
         return

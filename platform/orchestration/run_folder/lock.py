@@ -31,7 +31,7 @@ class RunLockedError(UserError):
 
 @dataclass
 class Lease:
-    """What the holder of a folder knows of its hold."""
+    """The state of a lock, as its holder knows it."""
 
     folder: Storage
     renewals: int = 0
@@ -58,9 +58,12 @@ class Lease:
 
 @contextmanager
 def hold(folder: Storage) -> Iterator[Lease]:
-    """Locks `folder`, created if missing. Raises RunLockedError while another process holds it, and OSError.
+    """Lock `folder`, created if missing.
 
-    Should two processes hold it after all (a machine that slept longer than the lease), what they write is the same.
+    Should two processes hold it after all (a machine that slept longer than the lease), what they
+    write is the same.
+
+    Raises RunLockedError while another process holds it, and OSError.
     """
     claimant = {"host": platform.node(), "pid": os.getpid(), "token": uuid.uuid4().hex}
     claimant |= {"host_namespace_id": host_namespace_id(), "process_start_time": process_start_time(os.getpid())}
@@ -114,7 +117,7 @@ def _acquire(folder: Storage, holder: Mapping[str, Any]) -> None:
 
 @contextmanager
 def _guarded(folder: Storage) -> Iterator[None]:
-    """Serialize check and acquisition among processes of this host. An object store cannot do this."""
+    """Serialize check and acquisition among processes of this host; an object store cannot."""
     if folder.local is None:
         yield
         return

@@ -1,4 +1,4 @@
-"""What a run was requested: its name, the resolved space and the plan, written once and relied on by each resume."""
+"""The name, resolved space and plan of a run, written once and relied on by each resume."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ LIST_HINT = "`branchwise list` names those there are"  # where a run is missing
 
 
 def new_run(storage: Storage, space: Space, name: str | None, taken: Collection[str] = ()) -> RunFolder:
-    """The folder of a new run: `name`, or the space's name with the first free number that is not among `taken`.
+    """The folder of a new run: `name`, or the space's name with a number.
+
+    The number is the first free one that is not among `taken`.
 
     Raises UserError when the name is taken.
     """
@@ -45,7 +47,10 @@ def new_run(storage: Storage, space: Space, name: str | None, taken: Collection[
 
 
 def run_named(storage: Storage, name: str, option: str) -> RunFolder:
-    """The folder of the run called `name`, which cannot be outside the storage. Raises UserError naming `option`."""
+    """The folder of the run called `name`, which cannot be outside the storage.
+
+    Raises UserError naming `option`.
+    """
     if not re.fullmatch(NAME_PATTERN, name):
         raise UserError(f"{option} {name}: a name is made of lower-case letters, digits, '.', '_' and '-', 64 at most")
     if name in NOT_RUNS:
@@ -69,8 +74,11 @@ def started_run(storage: Storage, name: str, option: str, hint: str | None = Non
 def write_plan(
     run: RunFolder, space: Space, cohorts: Sequence[Cohort], extends: Mapping[str, Any] | None = None
 ) -> None:
-    """Writes what is needed to resume and to analyze: the resolved space, its cells and columns, who trains with whom
-    and on which teacher; and which run it extends."""
+    """Write what a resume and the analysis need.
+
+    This is the resolved space, its cells and columns, who trains with whom and on which teacher,
+    and the run that it extends.
+    """
     content = space.resolved().encode()
     run.write_space(content)
     run.write_plan(
@@ -90,11 +98,13 @@ def write_plan(
 
 
 def read_plan(option: str, run: RunFolder, trust: bool, dry_run: bool) -> tuple[Space, Mapping[str, Sequence[str]]]:
-    """What `write_plan` wrote: the space, and the arms of each cohort.
+    """Read what `write_plan` wrote: the space, and the arms of each cohort.
 
-    A dry run imports no user code; it notes in the space what a run that this user did not start would do.
+    A dry run imports no user code; it notes in the space what a run that this user did not start
+    would do.
 
-    Raises UserError for an invalid plan, or when this user neither started the run nor gives `trust`.
+    Raises UserError for an invalid plan, or when this user neither started the run nor gives
+    `trust`.
     """
     originals, plan = _read_files(run)
     if not dry_run:
@@ -110,7 +120,7 @@ def read_plan(option: str, run: RunFolder, trust: bool, dry_run: bool) -> tuple[
 
 
 def _refuse_unreadable(option: str, run: RunFolder, originals: Mapping[str, bytes], folder: str) -> None:
-    """Raises UserError when the run's code is in a folder that this user may not read."""
+    """Refuse a run whose code is in a folder that this user may not read."""
     trainable = read_tree(run.space_path(), originals[SPACE], ()).get("trainable", DEFAULT)
     if not folder or (trainable in BUILT_IN and trainable != "command"):
         return
@@ -137,7 +147,7 @@ def read_space_like(run: RunFolder, space: Space) -> Space | None:
 
 
 def _read_files(run: RunFolder) -> tuple[Mapping[str, bytes], Any]:
-    """The files that a run depends on, and its plan. Raises UserError when they cannot be relied on."""
+    """The files that a run depends on, and its plan. Raises UserError if they are not reliable."""
     refusal = "the run cannot be resumed; start another one with --space"
     try:
         content = run.read_plan_file()
@@ -166,7 +176,7 @@ def data_of(space: Space) -> str | None:
 
 
 def refuse_other_data(run: RunFolder, space: Space) -> None:
-    """Raises UserError when the data are not those that the run started with."""
+    """Refuse data other than those that the run started with; raise UserError."""
     sealed = run.read_plan().get("data_sha256")
     if sealed is not None and data_of(space) != sealed:
         raise UserError(
@@ -176,7 +186,10 @@ def refuse_other_data(run: RunFolder, space: Space) -> None:
 
 
 def refuse_other_teachers(run: RunFolder, teachers: Sequence[Teacher]) -> None:
-    """Raises UserError when arms that remain would learn from other teachers than those that are finished did."""
+    """Refuse to resume if the remaining arms would learn from other teachers than before.
+
+    Raises UserError.
+    """
     planned = {teacher["key"] for teacher in run.read_plan().get("teachers", ())}
     if planned != {teacher.key for teacher in teachers}:
         raise UserError(

@@ -1,4 +1,7 @@
-"""Finished arms of other runs, taken where settings, seed, teacher, code, versions and machine are equal."""
+"""Finished arms of other runs, reused where everything that they depend on is equal.
+
+That is settings, seed, teacher, code, versions and machine.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,7 @@ class ReusedArm:
 
 
 def circumstances(space: Space) -> dict[str, Any]:
-    """What an arm's numbers depend on next to its settings and seed."""
+    """The conditions that an arm's numbers depend on next to its settings and seed."""
     return {
         "machine": f"{platform.platform()}, {os.cpu_count()} CPUs",
         "python": platform.python_version(),
@@ -88,7 +91,7 @@ def _key(seed: int, spec: Any, teacher: str | None) -> tuple[int, str, str | Non
 
 
 def _check_circumstances(source: str, manifest: Mapping[str, Any], conditions: Mapping[str, Any]) -> None:
-    """Raises UserError where the run was created by other code, other versions or on another machine."""
+    """Refuse a run that was created by other code, other versions or on another machine."""
     versions = manifest.get("versions") or {}
     differing = [
         f"{what} ({manifest.get(key)} there, {conditions[key]} here)"

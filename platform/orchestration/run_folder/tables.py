@@ -40,7 +40,7 @@ RECORD_COLUMNS = {
 
 
 def records(run: RunFolder) -> dict[str, Record | None]:
-    """What the workers recorded of each finished arm, by its name; None for a record that is damaged."""
+    """The record of each finished arm, by its name; None for a record that is damaged."""
     results: dict[str, Record | None] = {}
     for arm in run.record_names():
         try:
@@ -51,7 +51,7 @@ def records(run: RunFolder) -> dict[str, Record | None]:
 
 
 def trial_seconds(done: Iterable[Record]) -> dict[str, list[float]]:
-    """By trial, the seconds from its start to the end of each of its arms, where they are recorded."""
+    """By trial, the recorded seconds from its start to the end of each of its arms."""
     seconds: dict[str, list[float]] = {}
     for record in done:
         if "seconds" in record:
@@ -79,7 +79,7 @@ def complete(counts: Mapping[str, int], total: int) -> bool:
 
 
 def collect(run: RunFolder, space: Space, order: Mapping[str, int], teachers: Sequence[Teacher]) -> dict[str, int]:
-    """Makes the tables of the records; returns how many arms have which status.
+    """Build the tables of the records; return the number of arms by status.
 
     `order` ranks the planned arms, `teachers` are those that they learn from.
     """
@@ -127,7 +127,10 @@ def _row(sweep: str, space: Space, record: Record, evaluations: Evaluations) -> 
 
 
 def _plain(value: Any) -> Any:
-    """A setting as a column holds it: a section as JSON, since sections of the same name may have other keys."""
+    """A setting as a column holds it.
+
+    A section is JSON, since sections of the same name may have other keys.
+    """
     return value.model_dump_json() if isinstance(value, BaseModel) else value
 
 
@@ -150,7 +153,7 @@ def _parquet(table: Any) -> bytes:
 
 
 def report(run: RunFolder) -> Summary:
-    """Builds the run's report; that of a run at a URI is built locally and uploaded."""
+    """Build the run's report; that of a run at a URI is built locally and uploaded."""
     from branchwise.analysis.report.build import build_report  # pandas and matplotlib: not before they are needed
 
     if run.files.local is not None:
@@ -164,7 +167,7 @@ def report(run: RunFolder) -> Summary:
 
 
 def verdicts_of(run: RunFolder) -> list[dict[str, Any]]:
-    """Return what a finished run has decided, as the plan of a run that grows out of it keeps it.
+    """Return the decisions of a finished run, for the plan of a run that grows out of it.
 
     Raises:
         UserError: The run cannot be analyzed.

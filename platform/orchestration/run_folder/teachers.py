@@ -33,16 +33,16 @@ class Teacher:
         return self.address.key
 
     def described(self) -> dict[str, Any]:
-        """What a run's manifest keeps of it."""
+        """The part that a run's manifest keeps."""
         return {**self.usage(), **(self.evaluation or {})}
 
     def usage(self) -> dict[str, Any]:
-        """What a run's plan keeps of it."""
+        """The part that a run's plan keeps."""
         return {"key": self.key, "cells": list(self.cells)} | ({"blocks": list(self.blocks)} if self.blocks else {})
 
 
 def find_teachers(space: Space, storage: Storage) -> tuple[Teacher, ...]:
-    """The teachers that `space` requests, as they are in `storage`; empty when students need none.
+    """The teachers that `space` requests, as they are in `storage`; empty if it needs none.
 
     Raises UserError when what the space names is missing, or when a stored teacher is damaged.
     """
@@ -50,7 +50,7 @@ def find_teachers(space: Space, storage: Storage) -> tuple[Teacher, ...]:
 
 
 def required_teachers(space: Space) -> tuple[Teacher, ...]:
-    """The teachers that the arms of `space` ask for, block by block in the order of the cells. Raises UserError."""
+    """The teachers of the arms of `space`, by block and then by cell. Raises UserError."""
     method, design = space.method, space.design
     rows = [
         (item.first_seed, replace(cell, cell=item.row(cell.cell), patch={**item.patch, **cell.patch}))

@@ -1,7 +1,8 @@
-"""Which runs this user has started: a record in the user's state folder, never in the storage that others write.
+"""The runs that this user has started, recorded in the user's state folder.
 
-A run folder states what to run: a command, or a module to import. A resume runs it only where the very same plan and
-space were started, or trusted before, by this user.
+The record is never in the storage that others write. A run folder states what to run: a command, or
+a module to import. A resume runs it only where the very same plan and space were started, or
+trusted before, by this user.
 """
 
 from __future__ import annotations
@@ -48,7 +49,10 @@ def is_trusted(originals: Mapping[str, bytes]) -> bool:
 
 
 def refuse_untrusted(option: str, run: RunFolder, originals: Mapping[str, bytes]) -> None:
-    """Raise UserError that shows what a resume would run, unless this user started or trusted the run."""
+    """Refuse a run that this user neither started nor trusted.
+
+    Raises UserError that shows what a resume would run.
+    """
     if not is_trusted(originals):
         raise UserError(
             f"{option} {run.name}: {untrusted(run, originals)} Read {run.space_path()}; if you trust it, add --trust"
@@ -61,7 +65,10 @@ def untrusted(run: RunFolder, originals: Mapping[str, bytes]) -> str:
 
 
 def _file(originals: Mapping[str, bytes]) -> Path:
-    """The note on a run, named by the content of its plan and its space. Raises RuntimeError without a home."""
+    """The note on a run, named by the content of its plan and its space.
+
+    Raises RuntimeError without a home.
+    """
     state = os.environ.get("XDG_STATE_HOME", "")
     base = Path(state) if os.path.isabs(state) else Path.home() / ".local/state"
     return base / "branchwise/started" / sha256(sha256(originals[PLAN]).encode() + sha256(originals[SPACE]).encode())
