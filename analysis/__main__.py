@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from branchwise.analysis.declared.inference import ALPHA
-from branchwise.command_io import JSON_HELP, ArgumentsError, Parser, print_document, refuser
+from branchwise.command_io import JSON_HELP, ArgumentsError, CommandParser, print_document, refuser
 from branchwise.run_files.layout import RESULTS
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ EXTERNAL = "external runs: a CSV, Parquet or JSON table, or what a tracker left 
 
 def parser(program: str | None = None) -> argparse.ArgumentParser:
     """Return the parser of `branchwise analyze` and of `python -m analysis`."""
-    parser = Parser(
+    parser = CommandParser(
         prog=program or "python -m analysis",
         description="Rebuild the report of a run, compare several runs in one report, or analyze runs that were made "
         "elsewhere. Needs neither Ray nor torch.",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from branchwise.analysis.declared.inference import ALPHA
-from branchwise.command_io import JSON_HELP, ArgumentsError, Parser, print_document, refuser
+from branchwise.command_io import JSON_HELP, ArgumentsError, CommandParser, print_document, refuser
 from branchwise.run_files.layout import RESULTS
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def _setting(value: Any) -> str:
 
 def parser(program: str | None = None) -> argparse.ArgumentParser:
     """Return the parser of `branchwise compare`."""
-    parser = Parser(
+    parser = CommandParser(
         prog=program or "branchwise compare",
         description="Compare two runs or two cells seed by seed, or two groups of a table by Welch's t.",
     )  # fmt: skip

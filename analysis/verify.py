@@ -19,7 +19,7 @@ from branchwise.analysis.records.folder import find_run, load_run
 from branchwise.analysis.records.run import Run
 from branchwise.analysis.statistics.findings import Findings, analyze_run
 from branchwise.analysis.statistics.sequential.looks import LookResults
-from branchwise.command_io import JSON_HELP, ArgumentsError, Parser, print_document, refuser
+from branchwise.command_io import JSON_HELP, ArgumentsError, CommandParser, print_document, refuser
 from branchwise.run_files import schemas
 from branchwise.run_files.layout import ARMS, REPORT, RESULTS
 
@@ -211,7 +211,7 @@ def verdicts(folder: Path, claims: Sequence[str]) -> list[Check]:
 
 def parser(program: str | None = None) -> argparse.ArgumentParser:
     """Return the parser of `branchwise verify` and of `python -m analysis.verify`."""
-    parser = Parser(
+    parser = CommandParser(
         prog=program or "python -m analysis.verify",
         description="Check that a run's claims are those that were sealed before it, that it has the arms that it "
         "planned, all measured alike, and that its report is what they give. Exit code 1 when something does not hold.",

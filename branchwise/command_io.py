@@ -21,7 +21,7 @@ class ArgumentsError(Exception):
     """The arguments are not allowed; the message states why."""
 
 
-class Parser(argparse.ArgumentParser):
+class CommandParser(argparse.ArgumentParser):
     """Raises ArgumentsError where argparse would print its usage and exit; options are not abbreviated."""
 
     def __init__(self, **settings: Any) -> None:

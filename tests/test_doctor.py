@@ -19,7 +19,7 @@ from branchwise.orchestration.planning.plan import plan_new
 from branchwise.orchestration.planning.rates import processor, read_rates
 from branchwise.orchestration.space import load_space
 from branchwise.trainables.dash.machine import checks
-from branchwise.trainables.dash.machine.checks import Check, NotPossibleError, checked
+from branchwise.trainables.dash.machine.checks import MachineCheck, NotPossibleError, checked
 from branchwise.trainables.runtime.storage import storage_at
 
 # As on an image with CUDA, torch and little else; diffusers and pydantic are carried along.
@@ -68,9 +68,9 @@ def test_crashing_check_fails_with_reason() -> None:
     def impossible() -> str:
         raise NotPossibleError("there is one GPU")
 
-    assert checked("a", broken) == Check("a", "failed", "NCCL error in ring")
-    assert checked("b", impossible) == Check("b", "not possible here", "there is one GPU")
-    assert checked("c", lambda: "fine") == Check("c", "passed", "fine")
+    assert checked("a", broken) == MachineCheck("a", "failed", "NCCL error in ring")
+    assert checked("b", impossible) == MachineCheck("b", "not possible here", "there is one GPU")
+    assert checked("c", lambda: "fine") == MachineCheck("c", "passed", "fine")
 
 
 @pytest.mark.parametrize("wrong", [1.5, float("nan")])

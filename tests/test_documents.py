@@ -26,7 +26,7 @@ from branchwise.orchestration.monitoring.run_state import RunState
 from branchwise.orchestration.space import load_space
 from branchwise.trainables import Result
 from branchwise.trainables.dash.machine import checks
-from branchwise.trainables.dash.machine.checks import Check
+from branchwise.trainables.dash.machine.checks import MachineCheck
 from branchwise.trainables.runtime.job import record_of
 from branchwise.trainables.runtime.run_folder import RunFolder
 from branchwise.trainables.runtime.storage import storage_at
@@ -160,7 +160,7 @@ def test_analysis_and_verification(printed: Printed, root: Path, tmp_path: Path)
 
 
 def test_doctor(printed: Printed, monkeypatch: pytest.MonkeyPatch) -> None:
-    matches = [Check("a", "passed", "fine"), Check("b", "failed", "no")]
+    matches = [MachineCheck("a", "passed", "fine"), MachineCheck("b", "failed", "no")]
     monkeypatch.setattr(checks, "run", lambda device: iter(matches))
     code, document, _ = printed("doctor", "--cpu", "--json", schema="doctor")
     assert code == 3

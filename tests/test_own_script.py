@@ -48,10 +48,10 @@ def test_script_and_function_of_page_run(root: Path, tmp_path: Path, sweep: Swee
 
 
 def test_page_lists_all_command_keys(root: Path) -> None:
-    from branchwise.trainables.command.settings import Command
+    from branchwise.trainables.command.settings import CommandSettings
 
     page = (root / "docs/own-script.md").read_text()
-    assert not [key for key in Command.model_fields if key != "run" and f"| `{key}` |" not in page]
+    assert not [key for key in CommandSettings.model_fields if key != "run" and f"| `{key}` |" not in page]
 
 
 def quick_start(root: Path) -> list[str]:

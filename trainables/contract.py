@@ -136,13 +136,13 @@ class Context:
     """What the platform lends a running cohort or teacher: where it runs, and how to report.
 
     `save` and `load` keep a checkpoint (atomically); `finish` stores an arm's result and, if it
-    exists, the folder of its model. With multiple workers, each calls `report` and `keep`; only rank 0 calls `save` and
-    `finish`. `log` stores a text in the run's logs under the arm's name.
+    exists, the folder of its model. With multiple workers, each calls `report` and `should_continue`; only rank 0
+    calls `save` and `finish`. `log` stores a text in the run's logs under the arm's name.
 
     A search may stop arms that are behind: after each of the steps in `rungs`, the trainable measures an arm as cheaply
-    as it can, lower being better, and calls `keep(arm, step, value)`. If it returns False, the arm must finish at once
-    as `stopped`, with "rung_value" and "steps" among its values. A trainable that never calls it trains each arm to its
-    end.
+    as it can, lower being better, and calls `should_continue(arm, step, value)`. If it returns False, the arm must
+    finish at once as `stopped`, with "rung_value" and "steps" among its values. A trainable that never calls it trains
+    each arm to its end.
     """
 
     rank: int
@@ -158,7 +158,7 @@ class Context:
     load: Callable[[], bytes | None]
     finish: Callable[[Arm, Result, Path | None], None]
     rungs: tuple[int, ...] = ()
-    keep: Callable[[Arm, int, float], bool] = lambda arm, step, value: True
+    should_continue: Callable[[Arm, int, float], bool] = lambda arm, step, value: True
     features: Path | None = None  # a local folder that `train_features` once wrote
     workspaces: Path | None = None  # where folders outlive an attempt
     log: Callable[[Arm, str], None] = lambda arm, text: None
@@ -299,7 +299,7 @@ class Remeasuring(Protocol):
         """Seconds that measuring a model, or the teacher, is expected to take on a device."""
 
 
-class FeatureNets(Protocol):
+class TrainingFeatures(Protocol):
     """Nets that are trained before anything is measured; without `features_key` none exist."""
 
     def features_key(self, spec: Any) -> str | None:
@@ -315,7 +315,7 @@ class FeatureNets(Protocol):
         """Seconds that training that net is expected to take."""
 
 
-class Trainable(Essential, Declaring, Estimating, Teaching, Remeasuring, FeatureNets, Protocol):
+class Trainable(Essential, Declaring, Estimating, Teaching, Remeasuring, TrainingFeatures, Protocol):
     """What can be trained. Only `Essential` must be given; `runtime/loading.py` fills in the defaults of the rest.
 
     A module whose columns or settings depend on the space has a function `from_settings(settings, folder)` that returns

@@ -26,7 +26,7 @@ GIVEN = ("seed", "report", "folder", "checkpoints", "device")  # parameters that
 _READ_AS_TYPED = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class Options(Declared):
+class FunctionOptions(Declared):
     """The section `function` of a space: which of the returned numbers count, and how."""
 
     metric: str  # a key of the returned dict
@@ -34,7 +34,7 @@ class Options(Declared):
     source: str = ""  # text of a function that a Python session defined, for the record
 
     @model_validator(mode="after")
-    def _check_outcomes(self) -> Options:
+    def _check_outcomes(self) -> FunctionOptions:
         not_taken(self.outcomes)
         return self
 
@@ -50,11 +50,11 @@ class FunctionTrainable:
         self._accepted = [given for given in GIVEN if given in inspect.signature(function).parameters]
         model, self._arguments = _settings_of(function, name)
         default: Any = ... if any(field.is_required() for field in model.model_fields.values()) else model()
-        self.Spec = create_model("Spec", __base__=Strict, function=(Options, ...), settings=(model, default))
+        self.Spec = create_model("Spec", __base__=Strict, function=(FunctionOptions, ...), settings=(model, default))
 
     @property
-    def _options(self) -> Options:
-        return Options.model_validate(self._settings["function"])
+    def _options(self) -> FunctionOptions:
+        return FunctionOptions.model_validate(self._settings["function"])
 
     @property
     def COLUMNS(self) -> Sequence[Column]:  # noqa: N802
@@ -76,7 +76,7 @@ class FunctionTrainable:
             self._run(arm, context)
 
     def _run(self, arm: Arm, context: Context) -> None:
-        options: Options = arm.spec.function
+        options: FunctionOptions = arm.spec.function
         reporter = Reporter(arm, context, options.metric, options)
         folder, checkpoints = context.scratch / arm.name, context.workspace(arm) / "checkpoints"
         folder.mkdir()
@@ -107,7 +107,7 @@ class FunctionTrainable:
             context.log(arm, "".join(f"--- {note}\n" for note in notes))
         reporter.finish(values, stored if any(stored.iterdir()) else None)
 
-    def _values(self, options: Options, returned: Any) -> dict[str, float]:
+    def _values(self, options: FunctionOptions, returned: Any) -> dict[str, float]:
         """The values by column. Raises TypeError or ValueError saying what is wrong with them."""
         if not isinstance(returned, Mapping):
             raise TypeError(f"{self._name} returned {returned!r}; it must return a dict with {options.metric!r}")

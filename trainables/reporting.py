@@ -40,13 +40,13 @@ class Reporter:
         """Accept measurements after `step` of `steps` steps (0: unknown total). Raises Stopped."""
         results = {name: as_number(value) for name, value in metrics.items() if name not in IDENTITY}
         numbers = {name: value for name, value in results.items() if value is not None}
-        self._keep({**numbers, "step": step})
+        self._add_row({**numbers, "step": step})
         self._last = max(self._last, step)
         self._context.report({"phase": "train", "step": step, "steps": max(step, int(steps))})
         value = numbers.get(self._rung_metric, math.nan)
         while math.isfinite(value) and self._waiting and step >= self._waiting[0]:
             rung = self._waiting.pop(0)
-            if not self._context.keep(self._arm, rung, self._sign * value):
+            if not self._context.should_continue(self._arm, rung, self._sign * value):
                 self._rung_value = value
                 raise Stopped(f"behind at rung {rung}")
 
@@ -71,7 +71,7 @@ class Reporter:
         """Finish the arm as failed, permanently."""
         self._context.finish(self._arm, self._result("failed", {}, error), None)
 
-    def _keep(self, row: dict[str, Any]) -> None:
+    def _add_row(self, row: dict[str, Any]) -> None:
         if self._count % self._stride == 0:
             self._rows.append(row)
         self._count += 1

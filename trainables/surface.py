@@ -183,7 +183,7 @@ def run_cohort(arms: Sequence[Arm], context: Context) -> None:
 def _continues(arm: Arm, step: int, lag: float, context: Context) -> bool:
     """Shows the value as it is after `step` steps, which falls towards the last value."""
     value = _value(arm, lag) * (1 + 1 / step)
-    if context.keep(arm, step, value):
+    if context.should_continue(arm, step, value):
         return True
     context.finish(arm, Result(status="stopped", values={"rung_value": value, "steps": step}), None)
     return False

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, create_model
 
 from branchwise.run_files.columns import Column, PlotSpec
 from branchwise.trainables.columns import OUTCOME
-from branchwise.trainables.function import Options
+from branchwise.trainables.function import FunctionOptions
 from branchwise.trainables.metrics import columns, curves
 from branchwise.trainables.runtime.loading import DEFAULTS
 
@@ -37,7 +37,7 @@ class UnimportedTrainable:
             node.setdefault(last, value)
         fields: dict[str, Any] = {}
         if ":" in name:
-            fields["function"] = (Options, ...)
+            fields["function"] = (FunctionOptions, ...)
             tree.pop("function", None)
         self.Spec = _model("Spec", tree, fields)
         self.BASELINES: Mapping[str, Mapping[str, Any]] = {
@@ -51,7 +51,7 @@ class UnimportedTrainable:
     @property
     def COLUMNS(self) -> Sequence[Column]:  # noqa: N802
         if ":" in self._name:
-            options = Options.model_validate(self._settings.get("function"))
+            options = FunctionOptions.model_validate(self._settings.get("function"))
             return columns(options.metric, options, options.outcomes)
         outcome_names = {column.name for column in OUTCOME}
         others = (name.partition("@")[0] for name in self._outcomes)

@@ -75,7 +75,7 @@ else:
     AnyDesign = Annotated[functools.reduce(operator.or_, _tagged), Discriminator(_kind)]
 
 
-class Outline(Strict):
+class SharedKeys(Strict):
     """The keys of a space that every trainable shares."""
 
     name: Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
@@ -90,7 +90,7 @@ class Outline(Strict):
     limits: Limits = Limits()
 
 
-SPACE_KEYS = tuple(Outline.model_fields)  # the others belong to the trainable
+SPACE_KEYS = tuple(SharedKeys.model_fields)  # the others belong to the trainable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,7 +191,7 @@ def parse_space(
             raise UserError(f"{file}: {unknown_key(key, allowed)}")
     if "published" in tree:
         tree["published"] = published_numbers(file, tree["published"])
-    outline = validated(file, Outline, {key: tree[key] for key in SPACE_KEYS if key in tree})
+    outline = validated(file, SharedKeys, {key: tree[key] for key in SPACE_KEYS if key in tree})
     spec = validated(file, spec_model, {key: value for key, value in tree.items() if key not in SPACE_KEYS})
     method = Method(trainable=outline.trainable, module=module, spec=spec, file=file)
     shared = {key: value for key, value in outline if key != "trainable"}

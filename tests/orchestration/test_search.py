@@ -27,7 +27,7 @@ from branchwise.trainables import Arm, Cohort, Result
 from branchwise.trainables.contract import ArmStatus
 from branchwise.trainables.runtime.job import record_of
 from branchwise.trainables.runtime.run_folder import JOURNAL, RunFolder
-from branchwise.trainables.runtime.stopping import Stopping, keep
+from branchwise.trainables.runtime.stopping import Stopping, is_kept
 from branchwise.trainables.runtime.storage import storage_at
 from branchwise.trainables.surface import log_value
 
@@ -310,10 +310,10 @@ def test_arms_that_reach_rung_together_see_each_other(tmp_path: Path) -> None:
         def rung_values(self, cell: str, step: int) -> dict[str, float]:
             if not visited:
                 visited.append("other")
-                visited.append("kept" if keep(stopping, run, "search", "other", 1, 5.0) else "stopped")
+                visited.append("kept" if is_kept(stopping, run, "search", "other", 1, 5.0) else "stopped")
             return super().rung_values(cell, step)
 
-    stored = keep(stopping, Together(run.storage, run.name), "search", "first", 1, 1.0)
+    stored = is_kept(stopping, Together(run.storage, run.name), "search", "first", 1, 1.0)
     assert (stored, visited) == (True, ["other", "stopped"])
 
 

@@ -57,7 +57,7 @@ def test_metrics_are_reported_by_step(root: Path, tmp_path: Path, page: str) -> 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_arm_that_is_behind_stops_trainer(root: Path, tmp_path: Path, page: str) -> None:
-    result, reports = run(root, page, tmp_path, rungs=(2,), keep=lambda arm, step, value: False)
+    result, reports = run(root, page, tmp_path, rungs=(2,), should_continue=lambda arm, step, value: False)
     assert result.status == "stopped"
     assert "rung_value" in result.values
     assert reports[-1]["step"] < reports[-1]["steps"]  # it did not train to its end

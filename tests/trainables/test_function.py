@@ -105,7 +105,7 @@ def test_reports_become_curves_and_meet_rungs(module: Module, tmp_path: Path) ->
     name = module(MODEL)
     done = run(name, tmp_path, OPTIONS)
     assert done.tables["curves"][1] == {"accuracy": 0.2, "loss": 0.5, "step": 2}
-    stopped = run(name, tmp_path, OPTIONS, rungs=(2,), keep=lambda arm, step, value: value <= -0.5)
+    stopped = run(name, tmp_path, OPTIONS, rungs=(2,), should_continue=lambda arm, step, value: value <= -0.5)
     assert (stopped.status, stopped.values["rung_value"], stopped.values["steps"]) == ("stopped", 0.2, 2)
 
 
@@ -118,7 +118,7 @@ def test_function_that_ignores_stop_is_stopped(module: Module, tmp_path: Path) -
                 pass
             return {"accuracy": 0.9}
     """)
-    assert run(name, tmp_path, OPTIONS, rungs=(1,), keep=lambda arm, step, value: False).status == "stopped"
+    assert run(name, tmp_path, OPTIONS, rungs=(1,), should_continue=lambda arm, step, value: False).status == "stopped"
 
 
 def test_numbers_of_numpy_and_torch_are_numbers(module: Module, tmp_path: Path) -> None:

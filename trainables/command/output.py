@@ -14,7 +14,7 @@ from typing import Any
 
 from branchwise.trainables.command.arguments import filled
 from branchwise.trainables.command.numbers import NumberPattern, Printed, SlowPatternError, parse_number
-from branchwise.trainables.command.settings import Command, Source
+from branchwise.trainables.command.settings import CommandSettings, Source
 from branchwise.trainables.metrics import as_number
 
 MISSING = object()
@@ -45,7 +45,7 @@ class Output:
     A metric is the last on the standard output; the standard error counts where the standard output has none.
     """
 
-    def __init__(self, command: Command, values: Mapping[str, Any]) -> None:
+    def __init__(self, command: CommandSettings, values: Mapping[str, Any]) -> None:
         self._command, self._values = command, values
         self._sources: dict[str, Source] = {"value": command.metric, **command.outcomes}
         self._patterns = {

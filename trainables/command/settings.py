@@ -68,11 +68,11 @@ class Source(Strict):
             )
 
 
-class Outcome(Declared, Source):
+class CommandOutcome(Declared, Source):
     """A further metric: where it is found, and which direction of it is better."""
 
 
-class Progress(Strict):
+class ProgressKeys(Strict):
     """What the program tells while it runs, by JSON lines on its output or by lines that match `pattern`."""
 
     step: str = "step"  # key or group
@@ -81,7 +81,7 @@ class Progress(Strict):
     pattern: str | None = None  # its groups are the step and the numbers of a line
 
     @model_validator(mode="after")
-    def _check_step(self) -> Progress:
+    def _check_step(self) -> ProgressKeys:
         if self.pattern is not None and self.step not in compile_pattern(self.pattern).groupindex:
             raise ValueError(
                 f"pattern {self.pattern!r} has no group for the step; write (?P<{self.step}>{NAME}) where it stands"
@@ -89,13 +89,13 @@ class Progress(Strict):
         return self
 
 
-class Command(Declared):
+class CommandSettings(Declared):
     """What to run, and what it measures. Words, environment and file names may hold placeholders."""
 
     run: Annotated[TupleOf[str], Field(min_length=1)]
     metric: Source
-    outcomes: dict[Name, Outcome] = Field(default_factory=dict)
-    progress: Progress = Progress()
+    outcomes: dict[Name, CommandOutcome] = Field(default_factory=dict)
+    progress: ProgressKeys = ProgressKeys()
     env: dict[str, str] = Field(default_factory=dict)
     config: Literal["yaml", "json", "toml"] | None = None  # write all settings to a file, which {config} names
     cwd: str | None = None  # where to run, from the space's folder; default: the arm's folder
@@ -103,7 +103,7 @@ class Command(Declared):
     expected_seconds: PositiveFloat | None = None  # of a single run, for planning
 
     @model_validator(mode="after")
-    def _check_outcomes(self) -> Command:
+    def _check_outcomes(self) -> CommandSettings:
         not_taken(self.outcomes)
         return self
 
@@ -122,13 +122,13 @@ def spec_model(settings: Any) -> type[BaseModel]:
     """The Spec of a space with these `settings`: each setting keeps its type."""
     model = _section("Settings", settings if isinstance(settings, Mapping) else {}, "settings")
     default: Any = model() if isinstance(settings, Mapping) or settings is None else ...
-    return create_model("Spec", __base__=_Spec, command=(Command, ...), settings=(model, default))
+    return create_model("Spec", __base__=_Spec, command=(CommandSettings, ...), settings=(model, default))
 
 
 class _Spec(Strict):
     @model_validator(mode="after")
     def _check_placeholders(self) -> _Spec:
-        command: Command = self.command  # type: ignore[attr-defined]
+        command: CommandSettings = self.command  # type: ignore[attr-defined]
         names = flat(self.settings)  # type: ignore[attr-defined]
         built_in = {name: message for name, message in BUILT_IN.items() if name != "config" or command.config}
         used: set[str] = set()
@@ -153,7 +153,7 @@ def _placeholders_at(where: str, text: str) -> list[str]:
         raise ValueError(f"{where}: {error}") from error
 
 
-def _unknown_placeholder(where: str, name: str, allowed: list[str], command: Command) -> str:
+def _unknown_placeholder(where: str, name: str, allowed: list[str], command: CommandSettings) -> str:
     if name == "config":
         return f"{where}: {{config}} names a file that is not written; add command.config: yaml, json or toml"
     near = difflib.get_close_matches(name, allowed, n=1)

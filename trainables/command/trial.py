@@ -21,7 +21,7 @@ from branchwise.trainables.command.arguments import BUILT_IN, filled, filled_arg
 from branchwise.trainables.command.numbers import Printed, SlowPatternError
 from branchwise.trainables.command.output import Output, last_lines, missing_file
 from branchwise.trainables.command.process import run_program
-from branchwise.trainables.command.settings import Command, flat, spec_model
+from branchwise.trainables.command.settings import CommandSettings, flat, spec_model
 from branchwise.trainables.contract import Arm, Context
 from branchwise.trainables.metrics import by_column, columns, curves
 from branchwise.trainables.reporting import Reporter, Stopped
@@ -54,16 +54,16 @@ class CommandTrainable:
 
     @property
     def COLUMNS(self) -> Sequence[Column]:  # noqa: N802
-        command = Command.model_validate(self._settings["command"])
+        command = CommandSettings.model_validate(self._settings["command"])
         return columns(command.metric.key, command, command.outcomes)
 
     @property
     def LINES(self) -> Sequence[PlotSpec]:  # noqa: N802
-        command = Command.model_validate(self._settings["command"])
+        command = CommandSettings.model_validate(self._settings["command"])
         return curves(command.progress.metric or command.metric.key)
 
     def describe(self, spec: Any) -> Sequence[tuple[str, str]]:
-        command: Command = spec.command
+        command: CommandSettings = spec.command
         values = {**flat(spec.settings), **{name: f"{{{name}}}" for name in BUILT_IN}}
         argv = filled_arguments(command.run, values)
         rows = [
@@ -80,7 +80,7 @@ class CommandTrainable:
 
     def check_inputs(self, spec: Any) -> None:
         """Raises FileNotFoundError when this machine does not have the program or the folder to run it in."""
-        command: Command = spec.command
+        command: CommandSettings = spec.command
         values = {**flat(spec.settings), "seed": 0, "folder": "", "checkpoints": "", "config": ""}
         cwd = self._cwd(command, self._folder)
         if not cwd.is_dir():
@@ -96,7 +96,7 @@ class CommandTrainable:
             self._run(arm, context)
 
     def _run(self, arm: Arm, context: Context) -> None:
-        command: Command = arm.spec.command
+        command: CommandSettings = arm.spec.command
         folder, workspace = context.scratch / arm.name, context.workspace(arm)
         folder.mkdir()
         (workspace / "checkpoints").mkdir(exist_ok=True)
@@ -132,7 +132,7 @@ class CommandTrainable:
             context.log(arm, "".join([_tail(log), *(f"--- {note}\n" for note in [*output.notes, *notes])]))
         finish()  # last: it deletes the workspace, which has the output
 
-    def _values(self, command: Command, result: Mapping[str, Printed]) -> dict[str, float]:
+    def _values(self, command: CommandSettings, result: Mapping[str, Printed]) -> dict[str, float]:
         """Return the values by column. Raises TypeError and ValueError."""
         declared = by_column(command.metric.key, command, command.outcomes)
         return {
@@ -141,7 +141,13 @@ class CommandTrainable:
         }
 
     def _run_program(
-        self, command: Command, values: Mapping[str, Any], folder: Path, log: Path, output: Output, reporter: Reporter
+        self,
+        command: CommandSettings,
+        values: Mapping[str, Any],
+        folder: Path,
+        log: Path,
+        output: Output,
+        reporter: Reporter,
     ) -> None:
         """Run the program. Raises ProgramFailedError when it does not end well."""
         last = _last_step(command.progress.steps, values)
@@ -176,7 +182,7 @@ class CommandTrainable:
             exit_text = f"exit code {code}" if code > 0 else f"killed by signal {-code}"
             raise ProgramFailedError(f"{exit_text}{_last_output(log)}{self._relative_path_hint(command, log)}")
 
-    def _relative_path_hint(self, command: Command, log: Path) -> str:
+    def _relative_path_hint(self, command: CommandSettings, log: Path) -> str:
         """Return a hint if the program searched its empty folder for a file that is next to the space."""
         path = missing_file(_tail(log), self._folder) if command.cwd is None else ""
         if not path:
@@ -186,10 +192,12 @@ class CommandTrainable:
             "have it write its files into {folder}"
         )
 
-    def _cwd(self, command: Command, arm_folder: Path) -> Path:
+    def _cwd(self, command: CommandSettings, arm_folder: Path) -> Path:
         return arm_folder if command.cwd is None else (self._folder / command.cwd).resolve()
 
-    def _argv(self, command: Command, values: Mapping[str, Any], cwd: Path, env: Mapping[str, str]) -> list[str]:
+    def _argv(
+        self, command: CommandSettings, values: Mapping[str, Any], cwd: Path, env: Mapping[str, str]
+    ) -> list[str]:
         """Return the argv: the program, and an argument that is a file next to the space, by their full paths.
 
         Raises FileNotFoundError.
@@ -211,7 +219,7 @@ class CommandTrainable:
         match = shutil.which(str(cwd / program) if os.sep in program else program, path=env.get("PATH"))
         return match or shutil.which(program, path=_with_environment_programs(env.get("PATH")))
 
-    def _check_script(self, command: Command, cwd: Path) -> None:
+    def _check_script(self, command: CommandSettings, cwd: Path) -> None:
         """Raises FileNotFoundError for a script that the program is to run and that is missing."""
         script = command.run[1] if len(command.run) > 1 else ""
         if not script.endswith(SCRIPTS) or placeholders(script) or script.startswith("-"):
@@ -270,7 +278,7 @@ def _last_step(steps: int | str | None, values: Mapping[str, Any]) -> int:
         return 0
 
 
-def _environment(command: Command, values: Mapping[str, Any]) -> dict[str, str]:
+def _environment(command: CommandSettings, values: Mapping[str, Any]) -> dict[str, str]:
     """The worker's environment, without Branchwise in PYTHONPATH, and with the variables of the space."""
     branchwise_path = str(Path(__file__).parents[3])
     paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path and path != branchwise_path]

@@ -20,7 +20,7 @@ from branchwise.trainables.runtime.processes import scratch_folder
 from branchwise.trainables.runtime.run_folder import Measurements, RunFolder
 from branchwise.trainables.runtime.settings import patched
 from branchwise.trainables.runtime.shared_models import FeatureNets, Teachers
-from branchwise.trainables.runtime.stopping import Stopping, keep
+from branchwise.trainables.runtime.stopping import Stopping, is_kept
 from branchwise.trainables.runtime.storage import Storage
 
 REPORT_SECONDS = 1.0  # at least this long between two reports of a worker
@@ -157,10 +157,10 @@ def worker_context(
         run.write_record(arm.name, {**record_of(arm, name, result), "seconds": time.monotonic() - clock})
         run.delete_workspace(arm.name)
 
-    def keeps(arm: Arm, step: int, value: float) -> bool:
+    def should_continue(arm: Arm, step: int, value: float) -> bool:
         if job.stopping is None or arm.kind != "search":
             return True
-        kept = rank == 0 and keep(job.stopping, run, arm.cell, arm.name, step, value)
+        kept = rank == 0 and is_kept(job.stopping, run, arm.cell, arm.name, step, value)
         # torch is not imported for a single worker
         return _broadcast_from_rank0(kept) if placement.world_size > 1 else kept
 
@@ -180,7 +180,7 @@ def worker_context(
             load=load,
             finish=finish,
             rungs=job.stopping.rungs if job.stopping else (),
-            keep=keeps,
+            should_continue=should_continue,
             workspaces=run.workspaces(),
             log=log,
         )

@@ -32,7 +32,7 @@ class Stopping:
         return len(ranked) < self.reduction or value <= ranked[len(ranked) // self.reduction - 1]
 
 
-def keep(stopping: Stopping, run: RunFolder, cell: str, arm: str, step: int, value: float) -> bool:
+def is_kept(stopping: Stopping, run: RunFolder, cell: str, arm: str, step: int, value: float) -> bool:
     """Records the arm's value at the rung `step` of its cell's search, and states whether it continues."""
     # Written before the others are read, so that of two arms that arrive together at least one sees the other.
     run.write_rung_value(cell, step, arm, value)

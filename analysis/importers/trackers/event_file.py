@@ -26,7 +26,7 @@ _START = 1  # SessionLog: training continues from this step, and later points ar
 
 
 @dataclass
-class Events:
+class EventLog:
     """What the event files of a single folder hold.
 
     Attributes:

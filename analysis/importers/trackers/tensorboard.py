@@ -14,17 +14,17 @@ from branchwise.analysis.importers.files.framing import tfrecords
 from branchwise.analysis.importers.files.yaml_text import HPARAMS, read_yaml
 from branchwise.analysis.importers.history.points import MetricLog
 from branchwise.analysis.importers.run_table import RunLog, RunTable, count, counted, listed
-from branchwise.analysis.importers.trackers.event_file import EXACT, MARK, Events
+from branchwise.analysis.importers.trackers.event_file import EXACT, MARK, EventLog
 from branchwise.analysis.records.damage import RunFolderError
 
 
 @dataclass
-class Run:
+class LoggedRun:
     """A run: its folder, its settings, and the events of its folder and of those below, by the prefix of their tags."""
 
     folder: Path
     settings: dict[str, Any]
-    parts: list[tuple[str, Events]] = field(default_factory=list)
+    parts: list[tuple[str, EventLog]] = field(default_factory=list)
 
     @property
     def end(self) -> str:
@@ -68,15 +68,15 @@ def read(path: Path) -> RunTable:
     return log.table(state="state", run_id="run", repeated=frozenset(repeated), notes=notes)
 
 
-def _events(folder: Path) -> Events:
-    events = Events()
+def _events(folder: Path) -> EventLog:
+    events = EventLog()
     for file in sorted(folder.iterdir()):  # their names begin with the time
         if MARK in file.name and file.is_file():
             events.read(file)
     return events
 
 
-def _runs(result: dict[Path, Events]) -> tuple[list[Run], list[Path]]:
+def _runs(result: dict[Path, EventLog]) -> tuple[list[LoggedRun], list[Path]]:
     """The runs, and the folders with scalars that belong to none.
 
     A folder with hyperparameters is a run, with all folders below it without hyperparameters. PyTorch's
@@ -91,11 +91,11 @@ def _runs(result: dict[Path, Events]) -> tuple[list[Run], list[Path]]:
         ]
         if settings[folder] is None and len(below) == 1 and result[folder].scalars:
             joined[below[0]] = folder
-    runs: dict[Path, Run] = {}
+    runs: dict[Path, LoggedRun] = {}
     for folder, local_settings in settings.items():
         if local_settings is not None:
             root = joined.get(folder, folder)
-            runs[root] = Run(root, local_settings)
+            runs[root] = LoggedRun(root, local_settings)
     without = []
     for folder, events in result.items():
         owner = next((item for item in (folder, *folder.parents) if item in runs), None)
@@ -107,7 +107,7 @@ def _runs(result: dict[Path, Events]) -> tuple[list[Run], list[Path]]:
     return list(runs.values()), without
 
 
-def _settings(folder: Path, events: Events) -> dict[str, Any] | None:
+def _settings(folder: Path, events: EventLog) -> dict[str, Any] | None:
     """The hyperparameters of the plugin, with those of Lightning's file next to the events."""
     file = folder / HPARAMS
     if file.is_file():
@@ -115,7 +115,7 @@ def _settings(folder: Path, events: Events) -> dict[str, Any] | None:
     return events.settings
 
 
-def _log_scalars(log: MetricLog, row: int, run: Run) -> set[str]:
+def _log_scalars(log: MetricLog, row: int, run: LoggedRun) -> set[str]:
     """Adds a run's scalars; returns tags of which two folders have different last values."""
     last: dict[str, float] = {}
     repeated = set()
@@ -132,7 +132,7 @@ def _log_scalars(log: MetricLog, row: int, run: Run) -> set[str]:
     return repeated
 
 
-def _notes(path: Path, runs: list[Run], without: list[Path], ends_are_reported: bool) -> Iterator[str]:
+def _notes(path: Path, runs: list[LoggedRun], without: list[Path], ends_are_reported: bool) -> Iterator[str]:
     if without:
         names = listed([relative(folder, path) for folder in without], 5)
         yield f"{count(len(without), 'folder')} of event files left out, which have no hyperparameters: {names}."

@@ -25,7 +25,7 @@ _RUN, _HISTORY, _SUMMARY, _CONFIG, _EXIT = 17, 2, 3, 5, 18  # fields of its reco
 
 
 @dataclass
-class Run:
+class LoggedRun:
     """A run, from the log of each of its processes: a resumed run has multiple logs."""
 
     facts: dict[str, Any] = field(default_factory=dict)
@@ -48,7 +48,7 @@ def recognizes(path: Path) -> bool:
 
 def read(path: Path) -> RunTable:
     files = [path] if path.is_file() else [file for folder in folders(path) for file in sorted(folder.glob("*.wandb"))]
-    runs: dict[tuple[str, str], Run] = {}
+    runs: dict[tuple[str, str], LoggedRun] = {}
     log, cut_off = MetricLog(), []
     for file in sorted(files, key=lambda file: (file.parent.name.rpartition("run-")[2], file.name)):
         if not _read_log(file, runs, log):
@@ -70,14 +70,14 @@ def _without_internal(summary: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in summary.items() if key != "_wandb"}
 
 
-def _read_log(file: Path, runs: dict[tuple[str, str], Run], log: MetricLog) -> bool:
+def _read_log(file: Path, runs: dict[tuple[str, str], LoggedRun], log: MetricLog) -> bool:
     """Adds what a log holds; returns whether it is complete."""
     data = file.read_bytes()
     if not data:
         return False  # its process was killed before it wrote anything
     if not data.startswith(_MAGIC):
         raise RunFolderError(f"{file} is no log of W&B")
-    run: Run | None = None
+    run: LoggedRun | None = None
     row = -1
     for record in log_records(data, _HEADER):
         if record is None:
@@ -100,9 +100,9 @@ def _read_log(file: Path, runs: dict[tuple[str, str], Run], log: MetricLog) -> b
     return True
 
 
-def _run_of(content: bytes, runs: dict[tuple[str, str], Run]) -> tuple[Run, int]:
+def _run_of(content: bytes, runs: dict[tuple[str, str], LoggedRun]) -> tuple[LoggedRun, int]:
     run_id, project = protobuf.text(content, 1), protobuf.text(content, 3)
-    run = runs.setdefault((project, run_id), Run())
+    run = runs.setdefault((project, run_id), LoggedRun())
     run.state = "running"
     names = {"name": 8, "group": 6, "job_type": 7}
     facts = {name: protobuf.text(content, number) for name, number in names.items()}

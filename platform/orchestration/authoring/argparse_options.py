@@ -9,8 +9,8 @@ from typing import Any
 
 from branchwise.orchestration.authoring.options import (
     UNKNOWN,
-    Option,
-    Options,
+    ScriptOption,
+    ScriptOptions,
     Unreadable,
     boolean_option,
     called,
@@ -26,9 +26,9 @@ from branchwise.orchestration.authoring.options import (
 PREFERRED = ("train", "fit", "run")  # subcommands
 
 
-def argparse_options(trees: list[ast.Module]) -> Options:
+def argparse_options(trees: list[ast.Module]) -> ScriptOptions:
     """The options of the modules `trees`, the script's first."""
-    options = Options(parser="argparse")
+    options = ScriptOptions(parser="argparse")
     names = ChainMap(*map(module_constants, trees))
     parsers = _subcommands(trees)
     groups = {variable for variable, _ in _assigned(trees, "add_mutually_exclusive_group")}
@@ -39,7 +39,7 @@ def argparse_options(trees: list[ast.Module]) -> Options:
     defaults = _set_defaults(trees, names)
     exclusive_used: set[str] = set()
 
-    def make(flag: str, given: Mapping[str, ast.expr], receiver: str) -> Option:
+    def make(flag: str, given: Mapping[str, ast.expr], receiver: str) -> ScriptOption:
         option = _option(flag, given, names, defaults)
         if receiver in groups and not (option.value == "" and option.is_switch):
             raise Unreadable("it excludes other options")
@@ -59,7 +59,9 @@ def argparse_options(trees: list[ast.Module]) -> Options:
     return options
 
 
-def _option(flag: str, given: Mapping[str, ast.expr], names: Mapping[str, Any], defaults: Mapping[str, Any]) -> Option:
+def _option(
+    flag: str, given: Mapping[str, ast.expr], names: Mapping[str, Any], defaults: Mapping[str, Any]
+) -> ScriptOption:
     action = called_name(given.get("action")) or "store"
     kind = called_name(given.get("type"))
     destination = constant(given.get("dest"), names) or flag.lstrip("-").replace("-", "_")

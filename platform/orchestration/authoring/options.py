@@ -26,7 +26,7 @@ class Unreadable(Exception):  # noqa: N818
 
 
 @dataclass(frozen=True, kw_only=True)
-class Option:
+class ScriptOption:
     """An option of a script: its arguments on the command line, with a placeholder, and the script's default."""
 
     flag: str  # as the user knows it: --lr
@@ -51,17 +51,17 @@ class Option:
 class NoDefaultError(Unreadable):
     """An option that has no default, `option`: a space holds it once it is given a value."""
 
-    def __init__(self, option: Option) -> None:
+    def __init__(self, option: ScriptOption) -> None:
         super().__init__("it has no default")
         self.option = option
 
 
 @dataclass
-class Options:
+class ScriptOptions:
     """What was read of a script. `skipped` has the reason why an option keeps the script's default."""
 
-    options: list[Option] = field(default_factory=list)
-    unset: list[Option] = field(default_factory=list)  # of those skipped, the ones that only lack a value
+    options: list[ScriptOption] = field(default_factory=list)
+    unset: list[ScriptOption] = field(default_factory=list)  # of those skipped, the ones that only lack a value
     skipped: dict[str, str] = field(default_factory=dict)
     arguments: tuple[str, ...] = ()  # before the options: a subcommand
     fixed: tuple[str, ...] = ()  # arguments after them
@@ -76,7 +76,7 @@ class Options:
             return ""
         return next((flag for flag in flags if flag.startswith("--")), flags[0])
 
-    def add(self, flag: str, make: Callable[..., Option], *arguments: Any) -> None:
+    def add(self, flag: str, make: Callable[..., ScriptOption], *arguments: Any) -> None:
         """Add the option that `make` returns for the flag and these arguments, or note why there is none."""
         try:
             option = make(flag, *arguments)
@@ -172,7 +172,7 @@ def placeholder(kind: str, choices: Any = ()) -> Any:
 
 def value_option(
     flag: str, value: Any, arguments: tuple[str, ...], *, kind: str = "", choices: Any = (), required: bool = False
-) -> Option:
+) -> ScriptOption:
     """An option with a value, that of a type `kind` if it is required and has none.
 
     `arguments` hold {} for the placeholder. Raises Unreadable.
@@ -188,32 +188,32 @@ def value_option(
     placed = tuple(argument.replace("{}", f"{{{name}}}") for argument in arguments)
     listed = choices if isinstance(choices, list | tuple) else ()
     allowed = tuple(choice for choice in listed if isinstance(choice, str | int | float))
-    option = Option(flag=flag, name=name, arguments=placed, value=value, choices=allowed, required=required)
+    option = ScriptOption(flag=flag, name=name, arguments=placed, value=value, choices=allowed, required=required)
     if value is None:
         raise NoDefaultError(option)
     return option
 
 
-def switch(flag: str, default: Any, *, on: str, off: str) -> Option:
+def switch(flag: str, default: Any, *, on: str, off: str) -> ScriptOption:
     """A switch, with the argument of the script as its setting. Raises Unreadable."""
     if not isinstance(default, bool):
         raise Unreadable("its default is computed when the script runs")
     name = setting_name(flag)
     value, other = (on, off) if default else (off, on)
-    return Option(flag=flag, name=name, arguments=(f"{{{name}}}",), value=value, other=other, on=default)
+    return ScriptOption(flag=flag, name=name, arguments=(f"{{{name}}}",), value=value, other=other, on=default)
 
 
-def boolean_option(flag: str, default: bool, on: Any = "true", off: Any = "false", note: str = "") -> Option:
+def boolean_option(flag: str, default: bool, on: Any = "true", off: Any = "false", note: str = "") -> ScriptOption:
     """An option that takes a truth value, `on` or `off`: --ema=true."""
     name, arguments = setting_name(flag), (f"{flag}={{{setting_name(flag)}}}",)
     value, other = (on, off) if default else (off, on)
-    return Option(flag=flag, name=name, arguments=arguments, value=value, other=other, on=default, note=note)
+    return ScriptOption(flag=flag, name=name, arguments=arguments, value=value, other=other, on=default, note=note)
 
 
-def flag_option(flag: str) -> Option:
+def flag_option(flag: str) -> ScriptOption:
     """An option without a value that is absent by default: --ema, or --no-aug."""
     name = setting_name(flag)
-    return Option(flag=flag, name=name, arguments=(f"{{{name}}}",), value="", other=flag)
+    return ScriptOption(flag=flag, name=name, arguments=(f"{{{name}}}",), value="", other=flag)
 
 
 _BINARY: Mapping[type, Callable[[Any, Any], Any]] = {

@@ -11,8 +11,8 @@ from typing import Any
 from branchwise.orchestration.authoring.argparse_options import called_name
 from branchwise.orchestration.authoring.options import (
     UNKNOWN,
-    Option,
-    Options,
+    ScriptOption,
+    ScriptOptions,
     Unreadable,
     boolean_option,
     called,
@@ -37,8 +37,8 @@ TRAINING_ARGUMENTS = {
 }
 
 
-def click_options(tree: ast.Module) -> Options:
-    options, names = Options(parser="click"), module_constants(tree)
+def click_options(tree: ast.Module) -> ScriptOptions:
+    options, names = ScriptOptions(parser="click"), module_constants(tree)
     for function in _functions(tree):
         for call in (node for node in function.decorator_list if isinstance(node, ast.Call)):
             if called(call) in ("option", "argument") and (flag := options.flag_of(call, names)):
@@ -46,7 +46,7 @@ def click_options(tree: ast.Module) -> Options:
     return options
 
 
-def _click(flag: str, given: Mapping[str, ast.expr], names: Mapping[str, Any], argument: bool) -> Option:
+def _click(flag: str, given: Mapping[str, ast.expr], names: Mapping[str, Any], argument: bool) -> ScriptOption:
     default = constant(given.get("default"), names)
     kind, choices = called_name(given.get("type")).lower().replace("floatrange", "float").replace("intrange", "int"), ()
     if isinstance(given.get("type"), ast.Call) and kind == "choice":
@@ -74,9 +74,9 @@ def _click(flag: str, given: Mapping[str, ast.expr], names: Mapping[str, Any], a
     return value_option(flag, default, arguments, kind=kind, choices=choices, required=required)
 
 
-def function_options(tree: ast.Module, parser: str) -> Options:
+def function_options(tree: ast.Module, parser: str) -> ScriptOptions:
     """The parameters of the function that typer or fire call."""
-    options, names = Options(parser=parser), module_constants(tree)
+    options, names = ScriptOptions(parser=parser), module_constants(tree)
     commands = dict(_typer_commands(tree) if parser == "typer" else _fire_commands(tree))
     if not commands:
         return options
@@ -142,7 +142,7 @@ def _parameters(function: Function) -> Iterator[tuple[str, ast.expr | None, ast.
     yield from ((parameter.arg, parameter.annotation, default) for parameter, default in pairs)
 
 
-def _typer(flag: str, annotation: ast.expr | None, default: ast.expr | None, names: Mapping[str, Any]) -> Option:
+def _typer(flag: str, annotation: ast.expr | None, default: ast.expr | None, names: Mapping[str, Any]) -> ScriptOption:
     kind, details = annotation, None
     if isinstance(annotation, ast.Subscript) and called(annotation.value) == "Annotated":
         parts = annotation.slice.elts if isinstance(annotation.slice, ast.Tuple) else []
@@ -170,7 +170,7 @@ def _typer(flag: str, annotation: ast.expr | None, default: ast.expr | None, nam
     return value_option(flag, value, (f"{flag}={{}}",), kind=kind_name, required=default is None)
 
 
-def _fire(flag: str, default: ast.expr | None, names: Mapping[str, Any]) -> Option:
+def _fire(flag: str, default: ast.expr | None, names: Mapping[str, Any]) -> ScriptOption:
     value = constant(default, names) if default is not None else None
     if isinstance(value, bool):
         return boolean_option(flag, value, on="True", off="False")
@@ -179,9 +179,9 @@ def _fire(flag: str, default: ast.expr | None, names: Mapping[str, Any]) -> Opti
     return value_option(flag, value, (f"{flag}={{}}",), required=default is None)
 
 
-def absl_options(trees: Sequence[ast.Module]) -> Options:
+def absl_options(trees: Sequence[ast.Module]) -> ScriptOptions:
     """The flags that the modules `trees` define, the script's first."""
-    options = Options(parser="absl")
+    options = ScriptOptions(parser="absl")
     names = ChainMap(*map(module_constants, trees))
     calls = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)]
     required = {
@@ -203,7 +203,9 @@ def absl_options(trees: Sequence[ast.Module]) -> Options:
     return options
 
 
-def _absl(flag: str, kind: str, given: Mapping[str, ast.expr], names: Mapping[str, Any], required: bool) -> Option:
+def _absl(
+    flag: str, kind: str, given: Mapping[str, ast.expr], names: Mapping[str, Any], required: bool
+) -> ScriptOption:
     default = constant(given.get("default"), names)
     if kind.startswith("multi_"):
         raise Unreadable("it takes several values")
@@ -226,9 +228,9 @@ def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value] if isinstance(value, str) else []
 
 
-def dataclass_options(tree: ast.Module, parser: str) -> Options:
+def dataclass_options(tree: ast.Module, parser: str) -> ScriptOptions:
     """The fields of the dataclasses that Hugging Face's parser or tyro read."""
-    options, names = Options(parser=parser), module_constants(tree)
+    options, names = ScriptOptions(parser=parser), module_constants(tree)
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef) and any(called(item) == "dataclass" for item in node.decorator_list):
             for statement in node.body:
@@ -245,7 +247,7 @@ def dataclass_options(tree: ast.Module, parser: str) -> Options:
     return options
 
 
-def _field(flag: str, statement: ast.AnnAssign, names: Mapping[str, Any], parser: str) -> Option:
+def _field(flag: str, statement: ast.AnnAssign, names: Mapping[str, Any], parser: str) -> ScriptOption:
     default: Any = statement.value
     if isinstance(default, ast.Call) and called(default) in ("field", "HfArg"):
         given = keywords_of(default)
@@ -264,9 +266,9 @@ def _field(flag: str, statement: ast.AnnAssign, names: Mapping[str, Any], parser
     return value_option(flag, value, (f"{flag}={{}}",), kind=kind, required=required)
 
 
-def hydra_options(tree: ast.Module, folder: Path) -> Options:
+def hydra_options(tree: ast.Module, folder: Path) -> ScriptOptions:
     """The values of the config file that hydra.main names."""
-    options = Options(parser="Hydra")
+    options = ScriptOptions(parser="Hydra")
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and called(node) == "main"]
     given = {name: constant(value) for call in calls for name, value in keywords_of(call).items()}
     path, name = given.get("config_path") or ".", given.get("config_name")
@@ -295,7 +297,7 @@ def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield f"{prefix}{key}", value
 
 
-def _hydra(key: str, value: Any) -> Option:
+def _hydra(key: str, value: Any) -> ScriptOption:
     if isinstance(value, str) and ("${" in value or value == "???" or not value.isprintable()):
         raise Unreadable("required: ???" if value == "???" else "its value refers to others")
     if isinstance(value, list):

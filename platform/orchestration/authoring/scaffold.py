@@ -12,7 +12,7 @@ from typing import Any
 
 from branchwise.orchestration.authoring.argparse_options import argparse_options
 from branchwise.orchestration.authoring.metric_guess import Metric, guess_from_source
-from branchwise.orchestration.authoring.options import NEGATIONS, Option, Options, called
+from branchwise.orchestration.authoring.options import NEGATIONS, ScriptOption, ScriptOptions, called
 from branchwise.orchestration.authoring.other_options import (
     absl_options,
     click_options,
@@ -42,7 +42,7 @@ class Draft:
     """What a space is written of."""
 
     script: Path
-    options: Options
+    options: ScriptOptions
     metric: Metric | None
     cwd: str = ""
     confirmed: bool = False  # the output of a run has the metric
@@ -60,7 +60,7 @@ def read_script(script: Path) -> Draft:
     except (SyntaxError, ValueError, RecursionError) as error:
         raise UserError(f"{script}: is not Python that can be read: {error}") from error
     if tree is None:
-        return Draft(script=script, options=Options(), metric=None)
+        return Draft(script=script, options=ScriptOptions(), metric=None)
     modules = list(_modules(tree, script.parent, {script.resolve()}))
     options = _options(tree, modules, script.parent)
     metric = next((guess for module in [tree, *modules] if (guess := guess_from_source(module))), None)
@@ -89,7 +89,7 @@ def _modules(tree: ast.Module, folder: Path, visited: set[Path]) -> Iterator[ast
                 yield from _modules(module, folder, visited)
 
 
-def _options(tree: ast.Module, modules: Sequence[ast.Module], folder: Path) -> Options:
+def _options(tree: ast.Module, modules: Sequence[ast.Module], folder: Path) -> ScriptOptions:
     calls = {called(node) for module in (tree, *modules) for node in ast.walk(module) if isinstance(node, ast.Call)}
     imports = {
         (alias.name if isinstance(node, ast.Import) else str(node.module)).split(".")[0]
@@ -114,7 +114,7 @@ def _options(tree: ast.Module, modules: Sequence[ast.Module], folder: Path) -> O
         return function_options(tree, "fire")
     if "absl" in imports:
         return absl_options([tree, *modules])
-    match = Options()
+    match = ScriptOptions()
     if "LightningCLI" in calls or "jsonargparse" in imports:
         match.notes.append("its options come from jsonargparse, which reads the code that it runs; write them by hand")
     return match
@@ -192,7 +192,7 @@ def _metric_lines(draft: Draft) -> list[str]:
     return [*lines, "  range: [0, 100] # printed in per cent"] if metric.percent else lines
 
 
-def _setting_lines(options: Sequence[Option]) -> list[str]:
+def _setting_lines(options: Sequence[ScriptOption]) -> list[str]:
     if not options:
         return ["settings: {}"]
     lines = ["settings: # the script's own defaults"]
@@ -211,7 +211,7 @@ def _setting_lines(options: Sequence[Option]) -> list[str]:
     return lines
 
 
-def components(options: Sequence[Option]) -> list[tuple[str, Option, Any]]:
+def components(options: Sequence[ScriptOption]) -> list[tuple[str, ScriptOption, Any]]:
     """Each component that is proposed: its name, its option and the value that switches it off."""
     chosen = [(option, option.other) for option in options if option.is_switch and not _tooling(option)]
     if not chosen:
@@ -227,14 +227,14 @@ def components(options: Sequence[Option]) -> list[tuple[str, Option, Any]]:
         reduced = [(option, option.value / 10) for option in numbers if isinstance(option.value, float)]
         halved = [(option, option.value // 2) for option in numbers if abs(option.value) > 1]
         chosen = (without or reduced or halved)[:1]
-    names: dict[str, tuple[str, Option, Any]] = {}
+    names: dict[str, tuple[str, ScriptOption, Any]] = {}
     for option, other in chosen:
         name = _component_name(option)
         names.setdefault(name, (name, option, other))
     return list(names.values())[:MAX_COMPONENTS]
 
 
-def _component_lines(options: Sequence[Option]) -> list[str]:
+def _component_lines(options: Sequence[ScriptOption]) -> list[str]:
     chosen = components(options)
     if not chosen:
         return [
@@ -251,7 +251,7 @@ def _component_lines(options: Sequence[Option]) -> list[str]:
     return lines
 
 
-def _component_name(option: Option) -> str:
+def _component_name(option: ScriptOption) -> str:
     """Name what the script does by default: aug of a flag --no-aug, no_ema of a flag --ema."""
     name = option.name.lower()
     if option.is_switch:
@@ -262,7 +262,7 @@ def _component_name(option: Option) -> str:
     return f"use_{name}"[:32] if name in ("full", "base", "own", "teacher", "best") else name
 
 
-def _tooling(option: Option) -> bool:
+def _tooling(option: ScriptOption) -> bool:
     return any(TOOLING.fullmatch(argument) for argument in re.split(r"[-_.]+", option.flag.lower()))
 
 

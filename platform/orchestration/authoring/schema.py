@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from branchwise.orchestration.space import Outline, Space
+from branchwise.orchestration.space import SharedKeys, Space
 from branchwise.trainables import DEFAULT, load_trainable
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -14,7 +14,7 @@ ANY_SETTINGS = ("command",)  # trainables with settings that each space names
 def schema_of(trainable: str, space: Space | None = None) -> dict[str, Any]:
     """Return the JSON Schema of spaces of a trainable, or of this one space with its settings."""
     model = space.module.Spec if space is not None else load_trainable(trainable).Spec
-    outline = Outline.model_json_schema()
+    outline = SharedKeys.model_json_schema()
     definition = model.model_json_schema()
     properties = outline["properties"] | definition["properties"]
     properties["trainable"] = {"const": trainable, "description": "what is trained"}

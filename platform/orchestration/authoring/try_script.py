@@ -12,7 +12,7 @@ from typing import Any
 from branchwise.analysis.console import single_line
 from branchwise.orchestration.authoring.metric_guess import Metric, guesses_from_run
 from branchwise.orchestration.authoring.one_arm import ArmTrial, run_arm
-from branchwise.orchestration.authoring.options import Option
+from branchwise.orchestration.authoring.options import ScriptOption
 from branchwise.orchestration.authoring.scaffold import Draft, components, space_text
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.space import parse_space
@@ -128,7 +128,7 @@ def _check(draft: Draft, folder: Path, scratch: Path, say: Say) -> None:
         say(f"--try: {name} off ({_argument_text(option, value)}): {change}")
 
 
-def _argument_text(option: Option, value: Any) -> str:
+def _argument_text(option: ScriptOption, value: Any) -> str:
     """An option with a value as the script is given it: --lr=0.1; "without --ema" where it is omitted."""
     return " ".join(filled_arguments(option.arguments, {option.name: value})) or f"without {option.flag}"
 

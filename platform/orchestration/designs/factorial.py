@@ -14,7 +14,7 @@ from branchwise.orchestration.errors import UserError
 from branchwise.trainables.runtime.settings import Strict, TupleOf
 
 
-class FirstEffect(Strict):
+class ScreenedEffect(Strict):
     """The main effect of a component in a screening; no adjusted p if it only ranked components."""
 
     rank: PositiveInt
@@ -22,14 +22,14 @@ class FirstEffect(Strict):
     p_holm: Annotated[float, Field(ge=0, le=1)] | None = None
 
 
-class FirstStage(Strict):
+class ScreeningSummary(Strict):
     """The screening that a factorial follows up, as it was when the follow-up was made."""
 
     run: str
     seeds: Annotated[TupleOf[NonNegativeInt], Field(min_length=1)]  # not to be reused
     others: Literal["full", "off"]  # the level of the screened components that the follow-up leaves out
     scale: Literal["log", "logit", "identity"]
-    effects: dict[Name, FirstEffect]
+    effects: dict[Name, ScreenedEffect]
 
 
 class Factorial(Ablation):
@@ -38,7 +38,7 @@ class Factorial(Ablation):
     CROSSES: ClassVar[bool] = True
 
     kind: Literal["factorial"] = "factorial"
-    follow_up_of: FirstStage | None = None  # --follow-up writes it
+    follow_up_of: ScreeningSummary | None = None  # --follow-up writes it
 
     def combinations(self) -> Iterator[Mapping[str, str]]:
         return (levels for levels in all_combinations(self.factors()) if not self.is_excluded(levels))

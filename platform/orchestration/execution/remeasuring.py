@@ -19,7 +19,7 @@ from branchwise.orchestration.monitoring.progress import Display
 from branchwise.orchestration.planning.remeasuring import MeasureSettings, RemeasurePlan, fit_to_cluster
 from branchwise.orchestration.run_folder.lock import hold
 from branchwise.orchestration.run_folder.tables import collect, records
-from branchwise.orchestration.run_folder.teachers import Teacher
+from branchwise.orchestration.run_folder.teachers import SweepTeacher
 from branchwise.trainables.runtime.job import TEACHER
 from branchwise.trainables.runtime.run_folder import Measurements
 from branchwise.trainables.runtime.shared_models import Teachers
@@ -100,7 +100,7 @@ def _collect(plan: RemeasurePlan) -> int:
     return plan.total - plan.finished
 
 
-def _teacher_under(teacher: Teacher, measure: MeasureSettings, plan: RemeasurePlan) -> Teacher:
+def _teacher_under(teacher: SweepTeacher, measure: MeasureSettings, plan: RemeasurePlan) -> SweepTeacher:
     """The teacher as it is under a measure."""
     evaluation = Teachers(plan.storage).read_evaluation(teacher.key, measure.key)
     return replace(teacher, address=TeacherAddress(teacher.key, measure.key), evaluation=evaluation)

@@ -12,7 +12,7 @@ from branchwise.orchestration.execution.runner import JobRunner
 from branchwise.orchestration.execution.trials import reason_of
 from branchwise.orchestration.monitoring.progress import watch
 from branchwise.orchestration.run_folder.lock import acquire_blocking
-from branchwise.orchestration.run_folder.teachers import Teacher, find_teachers, refresh
+from branchwise.orchestration.run_folder.teachers import SweepTeacher, find_teachers, refresh
 from branchwise.trainables import Cohort
 from branchwise.trainables.runtime.job import FEATURES, TEACHER, Job
 from branchwise.trainables.runtime.processes import scratch_folder
@@ -57,7 +57,7 @@ def prepare_teachers(runner: JobRunner) -> None:
         runner.display.trained(TEACHER)
 
 
-def _prepare_teacher(teacher: Teacher, number: str, runner: JobRunner) -> None:
+def _prepare_teacher(teacher: SweepTeacher, number: str, runner: JobRunner) -> None:
     space, on = runner.space, runner.on
     available = int(on.gpus) if space.resources.gpus_per_trial else on.cpus
     workers = max(1, min(space.module.teacher_workers(teacher.spec), available))

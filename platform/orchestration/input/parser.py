@@ -8,7 +8,7 @@ from branchwise import command_io
 from branchwise.orchestration.errors import UserError
 
 
-class Parser(command_io.Parser):
+class Parser(command_io.CommandParser):
     """Raises UserError where argparse would print its usage and exit."""
 
     def error(self, message: str) -> NoReturn:

@@ -23,7 +23,7 @@ from branchwise.orchestration.planning.earlier_time import earlier_time
 from branchwise.orchestration.planning.plan import Plan
 from branchwise.orchestration.planning.plan_text import describe, describe_estimate, measured_share
 from branchwise.orchestration.planning.remeasuring import RemeasurePlan
-from branchwise.orchestration.run_folder.teachers import Teacher
+from branchwise.orchestration.run_folder.teachers import SweepTeacher
 from branchwise.trainables.runtime.run_folder import Measurements
 
 if TYPE_CHECKING:  # they import pandas and matplotlib
@@ -106,7 +106,7 @@ def _basis(plan: Plan) -> str:
     return f", {share:.0%} of it by rates of these very nets; `branchwise calibrate --space FILE` measures the others"
 
 
-def _teacher(plan: Plan, teacher: Teacher) -> str:
+def _teacher(plan: Plan, teacher: SweepTeacher) -> str:
     """Return the remaining work and, with multiple teachers, this teacher's blocks or cells."""
     duration_text = f", about {duration(plan.teacher_estimate(teacher).total)}" if plan.device else ""
     if teacher.evaluation is not None:

@@ -9,7 +9,7 @@ from typing import Any
 from branchwise.orchestration.planning.gpus import device_of, name_in_table
 from branchwise.orchestration.planning.machine import gpu_names
 from branchwise.orchestration.planning.rates import processor, read_rates
-from branchwise.orchestration.run_folder.teachers import Teacher
+from branchwise.orchestration.run_folder.teachers import SweepTeacher
 from branchwise.orchestration.space import Space
 from branchwise.trainables import CostEstimate, Device
 
@@ -32,7 +32,7 @@ def cohort_estimate(space: Space, specs: Sequence[Any], on: Device | None) -> Co
 
 
 def teacher_estimate(
-    space: Space, teacher: Teacher, trained: bool, workers: int, device: Device | None
+    space: Space, teacher: SweepTeacher, trained: bool, workers: int, device: Device | None
 ) -> CostEstimate:
     """The cost of what is not done yet of the training and evaluation of a teacher, with so many workers.
 

@@ -43,7 +43,7 @@ class Assumed(Strict):
     launch_us: dict[str, Annotated[PositiveFloat, Field(strict=False)]]
 
 
-class Table(Strict):
+class GpuTable(Strict):
     gpus: Annotated[dict[str, Gpu], Field(min_length=1)]
     assumed: Assumed
 
@@ -68,7 +68,7 @@ class Target:
 
 
 @functools.cache
-def read_table() -> Table:
+def read_table() -> GpuTable:
     """Raises UserError when the table is not what it should be."""
     try:
         tree = yaml.safe_load(TABLE.read_text())
@@ -76,7 +76,7 @@ def read_table() -> Table:
         raise UserError(f"{TABLE}: {' '.join(str(error).split())}") from error
     if not isinstance(tree, dict):
         raise UserError(f"{TABLE}: must be a mapping of gpus and assumed")
-    table: Table = validated(str(TABLE), Table, tree)
+    table: GpuTable = validated(str(TABLE), GpuTable, tree)
     return table
 
 

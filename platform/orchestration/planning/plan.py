@@ -34,7 +34,7 @@ from branchwise.orchestration.run_folder.plan_file import (
 )
 from branchwise.orchestration.run_folder.reuse import ReusedArm, reusable_arms
 from branchwise.orchestration.run_folder.tables import Record, finished, records
-from branchwise.orchestration.run_folder.teachers import Teacher, find_teachers
+from branchwise.orchestration.run_folder.teachers import SweepTeacher, find_teachers
 from branchwise.orchestration.space import Space
 from branchwise.orchestration.tracking.registry import refuse_missing
 from branchwise.orchestration.tuning.warm_start import WarmStartTrial, earlier_arms
@@ -59,7 +59,7 @@ class JobPlan:
     arms: tuple[Arm, ...]
     cohorts: tuple[Cohort, ...]
     slots: int  # cohorts at a time; 0 when not even one fits
-    teachers: tuple[Teacher, ...]
+    teachers: tuple[SweepTeacher, ...]
 
     @property
     def work_folder(self) -> RunFolder:
@@ -92,13 +92,13 @@ class Plan(JobPlan):
         """Expected seconds of training and evaluating the teachers, in turn, of what is not done yet."""
         return sum(self.teacher_estimate(teacher).total for teacher in self.teachers)
 
-    def teacher_estimate(self, teacher: Teacher, workers: int | None = None) -> CostEstimate:
+    def teacher_estimate(self, teacher: SweepTeacher, workers: int | None = None) -> CostEstimate:
         """The cost of the unfinished part of a teacher, with so many workers instead of the planned ones."""
         earlier = self.teachers[: self.teachers.index(teacher)]
         trained = teacher.trained or teacher.key in [item.key for item in earlier]
         return teacher_estimate(self.space, teacher, trained, workers or self.teacher_workers(teacher), self.device)
 
-    def teacher_workers(self, teacher: Teacher) -> int:
+    def teacher_workers(self, teacher: SweepTeacher) -> int:
         """Processes that train a teacher: on GPUs as many as its settings request, of those available."""
         if self.device is None or not self.device.memory:
             return max(1, self.slots)

@@ -17,7 +17,7 @@ from branchwise.orchestration.planning.packing import makespan
 from branchwise.orchestration.planning.plan import JobPlan
 from branchwise.orchestration.run_folder.plan_file import read_plan, refuse_other_data, started_run
 from branchwise.orchestration.run_folder.tables import records
-from branchwise.orchestration.run_folder.teachers import Teacher, find_teachers
+from branchwise.orchestration.run_folder.teachers import SweepTeacher, find_teachers
 from branchwise.orchestration.space import Space
 from branchwise.run_files.sealing import DamagedError
 from branchwise.trainables import Arm, Cohort, Device
@@ -222,7 +222,7 @@ def _finished(run: RunFolder, space: Space, chosen: Sequence[str]) -> tuple[Arm,
     )
 
 
-def _teachers_of(arms: Sequence[Arm], space: Space, storage: Storage, name: str) -> tuple[Teacher, ...]:
+def _teachers_of(arms: Sequence[Arm], space: Space, storage: Storage, name: str) -> tuple[SweepTeacher, ...]:
     """The teachers of these arms, each once. Raises UserError when one is missing."""
     requested = {arm.teacher for arm in arms}
     results = {entry.key: entry for entry in find_teachers(space, storage) if entry.key in requested}

@@ -11,7 +11,7 @@ from typing import Any
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.input.yaml_file import read_tree
 from branchwise.orchestration.run_folder.lock import active_lease_owner
-from branchwise.orchestration.run_folder.teachers import Teacher, required_teachers
+from branchwise.orchestration.run_folder.teachers import SweepTeacher, required_teachers
 from branchwise.orchestration.run_folder.trust import is_trusted, record, refuse_untrusted, untrusted
 from branchwise.orchestration.space import Space, parse_space
 from branchwise.run_files.layout import PLAN, SPACE
@@ -185,7 +185,7 @@ def refuse_other_data(run: RunFolder, space: Space) -> None:
         )
 
 
-def refuse_other_teachers(run: RunFolder, teachers: Sequence[Teacher]) -> None:
+def refuse_other_teachers(run: RunFolder, teachers: Sequence[SweepTeacher]) -> None:
     """Refuse to resume if the remaining arms would learn from other teachers than before.
 
     Raises UserError.

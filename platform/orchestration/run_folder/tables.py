@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from branchwise.orchestration.designs.method import TeacherAddress
 from branchwise.orchestration.errors import UserError
-from branchwise.orchestration.run_folder.teachers import Teacher
+from branchwise.orchestration.run_folder.teachers import SweepTeacher
 from branchwise.orchestration.space import Space
 from branchwise.run_files.sealing import DamagedError
 from branchwise.trainables.runtime.processes import scratch_folder
@@ -78,7 +78,7 @@ def complete(counts: Mapping[str, int], total: int) -> bool:
     return not failed and counts["done"] + counts["stopped"] >= total
 
 
-def collect(run: RunFolder, space: Space, order: Mapping[str, int], teachers: Sequence[Teacher]) -> dict[str, int]:
+def collect(run: RunFolder, space: Space, order: Mapping[str, int], teachers: Sequence[SweepTeacher]) -> dict[str, int]:
     """Build the tables of the records; return the number of arms by status.
 
     `order` ranks the planned arms, `teachers` are those that they learn from.
@@ -92,7 +92,7 @@ def collect(run: RunFolder, space: Space, order: Mapping[str, int], teachers: Se
     return counts | {"missing": len(order) - len(done)}
 
 
-def tables_of(done: Sequence[Record], sweep: str, space: Space, teachers: Sequence[Teacher]) -> dict[str, bytes]:
+def tables_of(done: Sequence[Record], sweep: str, space: Space, teachers: Sequence[SweepTeacher]) -> dict[str, bytes]:
     """The Parquet files of these records, by the table's name."""
     import pandas as pd
 

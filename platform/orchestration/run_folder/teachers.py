@@ -15,7 +15,7 @@ from branchwise.trainables.runtime.storage import Storage
 
 
 @dataclass(frozen=True, kw_only=True)
-class Teacher:
+class SweepTeacher:
     """A teacher of a sweep and its state: trained or not, and evaluated under `spec` or not yet.
 
     A teacher of cells that evaluate in different ways is listed once for each of them.
@@ -41,7 +41,7 @@ class Teacher:
         return {"key": self.key, "cells": list(self.cells)} | ({"blocks": list(self.blocks)} if self.blocks else {})
 
 
-def find_teachers(space: Space, storage: Storage) -> tuple[Teacher, ...]:
+def find_teachers(space: Space, storage: Storage) -> tuple[SweepTeacher, ...]:
     """The teachers that `space` requests, as they are in `storage`; empty if it needs none.
 
     Raises UserError when what the space names is missing, or when a stored teacher is damaged.
@@ -49,7 +49,7 @@ def find_teachers(space: Space, storage: Storage) -> tuple[Teacher, ...]:
     return tuple(refresh(teacher, storage) for teacher in required_teachers(space))
 
 
-def required_teachers(space: Space) -> tuple[Teacher, ...]:
+def required_teachers(space: Space) -> tuple[SweepTeacher, ...]:
     """The teachers of the arms of `space`, by block and then by cell. Raises UserError."""
     method, design = space.method, space.design
     rows = [
@@ -58,14 +58,14 @@ def required_teachers(space: Space) -> tuple[Teacher, ...]:
         for cell in design.cells(method)
     ]
     by_block = any(method.in_block(cell.patch, 0) != cell.patch for _, cell in rows)
-    requested: dict[TeacherAddress, Teacher] = {}
+    requested: dict[TeacherAddress, SweepTeacher] = {}
     for block, seed in enumerate(design.seeds() if by_block else (0,)):
         for shift, cell in rows:
             patch = method.in_block(cell.patch, seed + shift)
             address = method.teacher(patch)
             if address is None:
                 continue
-            teacher = requested.get(address) or Teacher(address=address, spec=method.patched(patch), cells=())
+            teacher = requested.get(address) or SweepTeacher(address=address, spec=method.patched(patch), cells=())
             requested[address] = replace(
                 teacher,
                 cells=tuple(dict.fromkeys((*teacher.cells, cell.cell))),
@@ -74,7 +74,7 @@ def required_teachers(space: Space) -> tuple[Teacher, ...]:
     return tuple(requested.values())
 
 
-def refresh(teacher: Teacher, storage: Storage) -> Teacher:
+def refresh(teacher: SweepTeacher, storage: Storage) -> SweepTeacher:
     """The teacher in its current state. Raises UserError when it is damaged."""
     teachers = Teachers(storage)
     if not teachers.trained(teacher.key):

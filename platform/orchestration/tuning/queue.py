@@ -100,12 +100,12 @@ class Metered(FifoQueue):
         return len(cohort.arms) * sum(self._per_arm) / len(self._per_arm)
 
 
-class Stopped(BaseException):
+class TuneStopped(BaseException):
     """A request to stop Tune. No Exception: after these it would first wait for its actors to end."""
 
 
 class StopWhenSet(Stopper):
-    """Makes Tune raise Stopped, within a fraction of a second, once the event is set."""
+    """Makes Tune raise TuneStopped, within a fraction of a second, once the event is set."""
 
     def __init__(self, event: threading.Event) -> None:
         self._event = event
@@ -115,7 +115,7 @@ class StopWhenSet(Stopper):
 
     def stop_all(self) -> bool:  # called in each round of Tune's loop
         if self._event.is_set():
-            raise Stopped
+            raise TuneStopped
         return False
 
     def __getstate__(self) -> dict[str, Any]:

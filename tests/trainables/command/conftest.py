@@ -109,7 +109,7 @@ def run(tmp_path: Path) -> Callable[..., RecordedCalls]:
             load=lambda: None,
             finish=calls.finish,
             rungs=rungs,
-            keep=keep,
+            should_continue=keep,
             workspaces=tmp_path / "workspaces",
             log=lambda arm, text: calls.logs.update({arm.name: text}),
         )

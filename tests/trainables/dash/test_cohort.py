@@ -155,7 +155,7 @@ def test_arm_behind_at_rung_stops_without_affecting_others(
         return arm.name == "full"
 
     (tmp_path / "with").mkdir()
-    context = replace(calls.context(tmp_path / "with", teacher_folder), rungs=(2, 4), keep=keep)
+    context = replace(calls.context(tmp_path / "with", teacher_folder), rungs=(2, 4), should_continue=keep)
     dash.run_cohort(arms_of(spec, "full", "imitation"), context)
     assert requested == [("full", 2), ("imitation", 2), ("full", 4)]
     stopped = calls.results["imitation"]

@@ -32,7 +32,7 @@ SMALL: dict[str, Any] = {  # images of 8x8 pixels; each kind of layer that the p
 
 
 @dataclass(frozen=True)
-class Check:
+class MachineCheck:
     name: str
     state: State
     detail: str
@@ -42,7 +42,7 @@ class NotPossibleError(Exception):
     """What is to be checked is not on this machine."""
 
 
-def run(device: str) -> Iterator[Check]:
+def run(device: str) -> Iterator[MachineCheck]:
     """The checks of `device`, "cpu" or "cuda:0", as they are done."""
     spec = Spec.model_validate(SMALL)
     torch.set_num_threads(1)  # as many as the workers have; more do not help such small nets
@@ -58,15 +58,15 @@ def run(device: str) -> Iterator[Check]:
         yield checked(name, call)
 
 
-def checked(name: str, call: Callable[[], str]) -> Check:
+def checked(name: str, call: Callable[[], str]) -> MachineCheck:
     """The result of a check, also if it raises."""
     try:
-        return Check(name, "passed", call())
+        return MachineCheck(name, "passed", call())
     except NotPossibleError as error:
-        return Check(name, "not possible here", str(error))
+        return MachineCheck(name, "not possible here", str(error))
     except Exception as error:  # a check that raises has failed, and the next runs
         message = " ".join(str(error).split()) or type(error).__name__
-        return Check(name, "failed", message[:300])
+        return MachineCheck(name, "failed", message[:300])
 
 
 def gpu(device: str) -> str:

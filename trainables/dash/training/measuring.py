@@ -42,7 +42,7 @@ def should_continue(arm: Arm, trainee: Trainee, step: int, setting: Setting) -> 
         except FloatingPointError as error:  # on each rank
             finish_diverged(arm, trainee, step, context, str(error))
             return False
-    if context.keep(arm, step, values["value"]):
+    if context.should_continue(arm, step, values["value"]):
         return True
     _finish_early("stopped", arm, trainee, step, context, rung_value=values["value"])
     return False
