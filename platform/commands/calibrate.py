@@ -27,7 +27,7 @@ IDENTITY = ("kind", "net", "rows", "precision", "mode", "threads")
 
 
 def main(arguments: list[str], program: str) -> int:
-    """Returns the exit code: 0 the rates are stored, 2 bad input."""
+    """Return the exit code: 0 the rates are stored, 2 bad input."""
     try:
         options = parser(program).parse_args(arguments)
         space = load_space(options.space, options.set)

@@ -25,7 +25,7 @@ SMOKE_SECONDS = 300
 
 
 def main(arguments: list[str], program: str) -> int:
-    """Returns the exit code: 0 all checks passed, 2 a library is missing, 3 a check failed."""
+    """Return the exit code: 0 all checks passed, 2 a library is missing, 3 a check failed."""
     try:
         options = parser(program).parse_args(arguments)
         if missing := [name for name in NEEDED if not importable(name)]:
@@ -67,7 +67,7 @@ def importable(name: str) -> bool:
 
 
 def versions() -> list[str]:
-    """What a report of a failure must name."""
+    """The versions that a report of a failure must name."""
     import torch
 
     packages = ", ".join(f"{name} {installed_version(name) or 'none'}" for name in PACKAGES)
@@ -89,7 +89,10 @@ def driver() -> str:
 
 
 def smoke(device: str) -> str:
-    """The main path from space to report, on a GPU: the shortest space, in a storage that is thrown away."""
+    """Run the main path from space to report on a GPU.
+
+    The shortest space, in a storage that is thrown away.
+    """
     from branchwise.trainables.dash.machine.checks import NotPossibleError
 
     if device == "cpu":

@@ -18,7 +18,10 @@ from branchwise.trainables import RequiredFile
 
 
 def main(arguments: list[str], program: str) -> int:
-    """Returns the exit code: 0 all files exist, 2 bad input, 3 something could not be fetched, 130 interrupted."""
+    """Return the exit code.
+
+    0 all files exist, 2 bad input, 3 something could not be fetched, 130 interrupted.
+    """
     console = make_console()
     try:
         options = parser(program).parse_args(arguments)
@@ -40,7 +43,7 @@ def main(arguments: list[str], program: str) -> int:
 
 
 def announced(needed: RequiredFile) -> str:
-    """What will be fetched, from where, to where, and how it is checked."""
+    """The announcement of a download: file, source, destination, size and checksum."""
     facts = [f"{needed.size:,} bytes"] * bool(needed.size)
     facts += [f"SHA-256 {needed.sha256}"] * bool(needed.sha256)
     checked = f" ({', '.join(facts)})" if facts else ""

@@ -10,7 +10,7 @@ from branchwise.orchestration.input.parser import Parser
 
 
 def main(arguments: list[str], program: str) -> int:
-    """Returns the exit code: 0 the folder is written, 2 bad input and no file written."""
+    """Return the exit code: 0 the folder is written, 2 bad input and no file written."""
     try:
         options = parser(program).parse_args(arguments)
         from branchwise.trainables.dash.authors.checkpoints import import_checkpoint  # torch: not before it is needed

@@ -16,7 +16,7 @@ from branchwise.orchestration.space import parse_space
 
 
 def main(arguments: list[str], program: str) -> int:
-    """Returns the exit code: 0 the space is written, 2 bad input and no file written."""
+    """Return the exit code: 0 the space is written, 2 bad input and no file written."""
     try:
         options = parser(program).parse_args(arguments)
         out = options.out or options.script.with_suffix(".yaml")

@@ -25,7 +25,10 @@ from branchwise.orchestration.run_folder.tables import report
 
 
 def main(arguments: list[str], program: str) -> int:
-    """Returns the exit code: 0 all is measured, 2 bad input, 3 some of it could not be, 130 interrupted."""
+    """Return the exit code.
+
+    0 all is measured, 2 bad input, 3 some of it could not be, 130 interrupted.
+    """
     console, has_started = make_console(), threading.Event()
     with interrupts.coalesce_interrupts():
         try:

@@ -16,7 +16,7 @@ MAX_NAMED = 20  # classes
 
 
 def main(arguments: list[str], program: str) -> int:
-    """Returns the exit code: 0 the space is written, 2 bad input and nothing written."""
+    """Return the exit code: 0 the space is written, 2 bad input and nothing written."""
     try:
         options = parser(program).parse_args(arguments)
         if options.out.exists():

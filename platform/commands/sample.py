@@ -25,7 +25,7 @@ GUIDANCE = "a scale (1 is none), {w_min: 1.0, w_max: 4.0, beta: 5.0} or {scale: 
 
 
 def main(arguments: list[str], program: str) -> int:
-    """Returns the exit code: 0 the grid is written, 2 bad input."""
+    """Return the exit code: 0 the grid is written, 2 bad input."""
     try:
         options = parse(arguments, program)
         with ExitStack() as stack:
@@ -64,7 +64,7 @@ def model_of_arm(options: argparse.Namespace, scratch: Path) -> Path:
 
 
 def guidance_of(text: str) -> Any:
-    """A scale as a space's `evaluate.guidance` may have it, not a choice of several. Raises UserError."""
+    """Parse a single scale as a space's `evaluate.guidance` may have it. Raises UserError."""
     try:
         return TypeAdapter(Scale).validate_python(parse_yaml(text))
     except (ValidationError, ValueError) as error:

@@ -20,7 +20,7 @@ from branchwise.trainables import BUILT_IN, load_trainable
 
 
 def main(arguments: list[str], program: str) -> int:
-    """Returns the exit code: 0, or 2 for bad input."""
+    """Return the exit code: 0, or 2 for bad input."""
     try:
         options = parser(program).parse_args(arguments)
         if options.what == "report":

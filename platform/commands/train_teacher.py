@@ -27,7 +27,10 @@ from branchwise.run_files.layout import RESULTS
 
 
 def main(arguments: list[str], program: str) -> int:
-    """Returns the exit code: 0 the teachers are ready, 2 bad input, 3 one could not be trained, 130 interrupted."""
+    """Return the exit code.
+
+    0 the teachers are ready, 2 bad input, 3 one could not be trained, 130 interrupted.
+    """
     console, has_started = make_console(), threading.Event()
     with interrupts.coalesce_interrupts():
         try:
@@ -41,7 +44,10 @@ def main(arguments: list[str], program: str) -> int:
 
 
 def train(options: argparse.Namespace, has_started: threading.Event, console: Console) -> None:
-    """Trains and evaluates the teachers; `has_started` is set when that begins. Raises what `classify_exit` knows."""
+    """Train and evaluate the teachers; `has_started` is set when that begins.
+
+    Raises what `classify_exit` knows.
+    """
     with open_storage(options.storage) as storage:
         space = load_space(options.space, options.set)
         teachers = find_teachers(space, storage)

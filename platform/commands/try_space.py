@@ -17,7 +17,10 @@ LAST_LINES = 20  # of a failed arm's output
 
 
 def main(arguments: list[str], program: str) -> int:
-    """Returns the exit code: 0 the arm is done, 2 bad input and nothing was run, 3 the arm failed or diverged."""
+    """Return the exit code.
+
+    0 the arm is done, 2 bad input and nothing was run, 3 the arm failed or diverged.
+    """
     try:
         options = parser(program).parse_args(arguments)
         space = load_space(options.space, options.set)

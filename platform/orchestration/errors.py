@@ -1,4 +1,4 @@
-"""Errors that end a sweep: the user's before the start, or the loss of a required resource during the run."""
+"""Errors that end a sweep: the user's before the start, or the loss of a required resource."""
 
 from __future__ import annotations
 
@@ -36,11 +36,14 @@ class RepeatedFailureError(SweepAbortedError):
 
 
 class TeacherFailedError(SweepAbortedError):
-    """The teacher could not be trained, nor by another try; the message states why and where to read on."""
+    """Failed training of the teacher, also on another try.
+
+    The message states why and where to read on.
+    """
 
 
 class FeaturesFailedError(TeacherFailedError):
-    """The feature net that measuring needs could not be trained, or is not good enough; the message states why."""
+    """A feature net that could not be trained, or is not good enough; the message states why."""
 
 
 class FeaturesRefusedError(FeaturesFailedError):

@@ -35,7 +35,10 @@ _request = _Request()
 
 
 def exit_on_signal_while_starting() -> None:
-    """Until `coalesce_interrupts`, a signal ends the process at once: imports need seconds, and no work has started."""
+    """Let a signal end the process at once until `coalesce_interrupts`.
+
+    Imports need seconds, and no work has started.
+    """
     for number in SIGNALS:
         signal.signal(number, _exit_at_once)
 
@@ -47,10 +50,11 @@ def _exit_at_once(number: int, frame: FrameType | None) -> NoReturn:
 
 @contextmanager
 def coalesce_interrupts() -> Iterator[None]:
-    """Within, the first Ctrl-C or SIGTERM raises KeyboardInterrupt, also in a job that was started with both ignored.
+    """Raise KeyboardInterrupt within at the first Ctrl-C or SIGTERM.
 
-    A main thread that is stuck in a library does not hear signals: after STUCK_SECONDS the process then ends with
-    EXIT_CODE, as a killed process would. Only for the main thread.
+    This also holds in a job that was started with both ignored. A main thread that is stuck in a
+    library does not hear signals: after STUCK_SECONDS the process then ends with EXIT_CODE, as a
+    killed process would. Only for the main thread.
     """
     global _request
     _request = _Request()
@@ -72,7 +76,7 @@ def coalesce_interrupts() -> Iterator[None]:
 
 @contextmanager
 def deferred() -> Iterator[None]:
-    """What must not be cut in two: a signal that arrives within raises KeyboardInterrupt at the end."""
+    """Defer a signal that arrives within: KeyboardInterrupt is raised at the end."""
     _request.deferring += 1
     try:
         yield
@@ -92,14 +96,14 @@ def check(swallowed: bool = False) -> None:
 
 
 def reinstall_handlers() -> None:
-    """Puts the handlers of `coalesce_interrupts` back, where a library has changed them outside Python."""
+    """Reinstall the handlers of `coalesce_interrupts` if a library changed them outside Python."""
     for number in SIGNALS:
         if signal.getsignal(number) is _on_signal:
             signal.signal(number, _on_signal)
 
 
 def mark_handled() -> None:
-    """Records a signal that another handler, such as Ray's, has already handled."""
+    """Record a signal that another handler, such as Ray's, has already handled."""
     _request.arrived = _request.raised = True
 
 
@@ -124,7 +128,10 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
 
 
 def _exit_when_stuck(reading: int, request: _Request) -> None:
-    """Python writes each signal's number into the pipe as it arrives, regardless of the main thread."""
+    """End the process if the main thread does not react to a signal.
+
+    Python writes each signal's number into the pipe as it arrives, regardless of the main thread.
+    """
     with os.fdopen(reading, "rb", buffering=0) as pipe:
         while number := pipe.read(1):
             if number[0] not in SIGNALS:

@@ -15,7 +15,10 @@ Amount = Annotated[float, Field(gt=0, strict=False)]
 
 
 class Limits(Strict):
-    """What a sweep may take in all, however often it is resumed. It stops before a cohort would exceed one."""
+    """The limits of a sweep in all, however often it is resumed.
+
+    It stops before a cohort would exceed one.
+    """
 
     hours: Amount | None = None  # of wall-clock time
     gpu_hours: Amount | None = None
@@ -92,7 +95,7 @@ class Meter:
         return self.before + replace(self.trial_usage(trial_seconds), hours=self.hours(), failures=failures)
 
     def hours(self) -> float:
-        """The hours of this session; none, rather than fewer than none, where the clock was set back."""
+        """The hours of this session; 0 rather than less if the clock was set back."""
         return max(0.0, time.time() - self.started_at) / 3600
 
     def trial_usage(self, seconds: float) -> Usage:
@@ -101,5 +104,5 @@ class Meter:
         return Usage(hours=seconds / 3600, gpu_hours=gpu_hours, cost=self.price * gpu_hours)
 
     def exceeded_limit(self, trial_seconds: float, following: float, failures: int) -> str:
-        """Return why the sweep must stop before a trial of `following` seconds; empty if it may go on."""
+        """Return why the sweep must stop before a trial of `following` seconds; empty otherwise."""
         return exceeded_limit(self.limits, self.spent(trial_seconds, failures), self.trial_usage(following))

@@ -37,17 +37,17 @@ def run_with_timeout(seconds: float, call: Callable[[], T]) -> T:
 
 
 def abandon_thread(thread: threading.Thread) -> None:
-    """Notes a thread that may never end, and is not waited for."""
+    """Record a thread that may never end, and is not waited for."""
     _abandoned[:] = [thread, *(item for item in _abandoned if item.is_alive())]
 
 
 def has_abandoned_threads() -> bool:
-    """Whether an abandoned thread is still running; the end of a process would wait for some of these."""
+    """Whether an abandoned thread still runs; a process could wait for some of these at its end."""
     return any(thread.is_alive() for thread in _abandoned)
 
 
 class IdleTimer:
-    """Time without a change, as observed by this process: without time in which it was stopped or asleep."""
+    """The time without a change while this process was neither stopped nor asleep."""
 
     def __init__(self) -> None:
         self._state: tuple[Hashable, ...] = ()

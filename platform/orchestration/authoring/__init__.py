@@ -1,2 +1,5 @@
-"""Helping to write a space: for a script, from the options that it declares (`scaffold`), and the JSON Schema for
-editors (`schema`)."""
+"""Helping to write a space.
+
+For a script, from the options that it declares (`scaffold`); the JSON Schema for editors
+(`schema`).
+"""

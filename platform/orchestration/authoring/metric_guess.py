@@ -1,4 +1,4 @@
-"""Where a script's metric may be found, by what its source prints or what a run of it printed."""
+"""Guesses at a script's metric, by what its source prints or what a run of it printed."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def _printed(tree: ast.Module) -> Iterator[Metric]:
 
 
 def _printed_arguments(call: ast.Call) -> list[ast.expr]:
-    """What a call prints: of info("loss %s", loss) the text with its value filled in."""
+    """The arguments that a call prints: of info("loss %s", loss) the filled-in text."""
     texts = [index for index, node in enumerate(call.args) if isinstance(constant(node), str)]
     if called(call) not in LOGGERS or not texts or len(call.args) == texts[0] + 1:
         return call.args
@@ -175,10 +175,11 @@ def _from_template(text: str, line: int, *, any_name: bool = False, later: Seque
 
 
 def _context(before: str, begin: int, later: Sequence[str]) -> str:
-    """The end of the text before a value, from its name at `begin` or earlier, that identifies the value.
+    """The end of the text before a value, from its name or earlier, that identifies the value.
 
-    A pattern reads the first match in the last matching line. So `acc (...)` reads the wrong value of "train: acc
-    0.5, test: acc 0.7", and of "test: acc 0.7" where a line "train: acc 0.5" follows.
+    The name is at `begin`. A pattern reads the first match in the last matching line. So `acc
+    (...)` reads the wrong value of "train: acc 0.5, test: acc 0.7", and of "test: acc 0.7" where a
+    line "train: acc 0.5" follows.
     """
     prefix = re.search(r"[A-Za-z]+[ _]$", before[:begin])
     starts = [match.start() for match in re.finditer(r"(?<!\w)\w|\0", before[:begin])]
@@ -191,9 +192,10 @@ def _context(before: str, begin: int, later: Sequence[str]) -> str:
 
 
 def _escaped(text: str) -> str:
-    """A regular expression for a printed text, in which another value may change the number of blanks.
+    """A regular expression for a printed text with a varying number of blanks.
 
-    `{number}` matches the blanks of a padded number. A column of a table is as wide as its longest entry.
+    `{number}` matches the blanks of a padded number, which another value may change. A column of a
+    table is as wide as its longest entry.
     """
     parts = []
     for part in text.split(VALUE):
@@ -232,7 +234,10 @@ def _json(tree: ast.Module) -> Iterator[Metric]:
 
 
 def guesses_from_run(log: str, folder: Path) -> list[Metric]:
-    """The metrics that a run may have printed, or written into JSON files: each once, the likeliest first."""
+    """The metrics that a run may have printed, or written into JSON files.
+
+    Each once, the likeliest first.
+    """
     guesses: list[Metric] = []
     templates: dict[str, tuple[int, str]] = {}  # the last line of each text, its numbers aside
     for number, line in enumerate(line for text in log.splitlines() for line in plain_lines(text)):

@@ -24,7 +24,10 @@ class ArmTrial:
 
 
 def arm_named(space: Space, name: str | None) -> Arm:
-    """The arm of a space with this name; the full method on the first seed by default. Raises UserError."""
+    """The arm of a space with this name; the full method on the first seed by default.
+
+    Raises UserError.
+    """
     arms = space.design.arms(space.method, {search.cell: ({},) for search in space.design.searches()})
     if name is None:
         return next((arm for arm in arms if not arm.patch), arms[0])
@@ -36,7 +39,10 @@ def arm_named(space: Space, name: str | None) -> Arm:
 
 
 def run_arm(space: Space, arm: Arm, scratch: Path) -> ArmTrial:
-    """Run an arm to its end, in the empty folder `scratch`. Raises UserError where it cannot run separately."""
+    """Run an arm to its end, in the empty folder `scratch`.
+
+    Raises UserError if it cannot run separately.
+    """
     if arm.teacher is not None or space.module.features_key(arm.spec) is not None:
         raise UserError(
             f"{space.method.file}: {space.trainable} needs a teacher or a feature net, so no arm runs alone"

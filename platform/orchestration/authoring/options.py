@@ -1,4 +1,4 @@
-"""The options of a script as settings of a space, and what is read of Python source without running it."""
+"""The options of a script as settings of a space, read from Python source that is not run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Unreadable(Exception):  # noqa: N818
 
 @dataclass(frozen=True, kw_only=True)
 class ScriptOption:
-    """An option of a script: its arguments on the command line, with a placeholder, and the script's default."""
+    """An option of a script: its command-line arguments, with a placeholder, and its default."""
 
     flag: str  # as the user knows it: --lr
     name: str  # of the setting
@@ -58,7 +58,7 @@ class NoDefaultError(Unreadable):
 
 @dataclass
 class ScriptOptions:
-    """What was read of a script. `skipped` has the reason why an option keeps the script's default."""
+    """The options of a script; `skipped` has the reasons why some keep the script's default."""
 
     options: list[ScriptOption] = field(default_factory=list)
     unset: list[ScriptOption] = field(default_factory=list)  # of those skipped, the ones that only lack a value
@@ -77,7 +77,10 @@ class ScriptOptions:
         return next((flag for flag in flags if flag.startswith("--")), flags[0])
 
     def add(self, flag: str, make: Callable[..., ScriptOption], *arguments: Any) -> None:
-        """Add the option that `make` returns for the flag and these arguments, or note why there is none."""
+        """Add the option that `make` returns for the flag and these arguments.
+
+        Notes the reason if there is none.
+        """
         try:
             option = make(flag, *arguments)
         except Unreadable as reason:
@@ -131,7 +134,7 @@ def names_seed(flag: str) -> bool:
 
 
 def setting_name(text: str) -> str:
-    """The name of the setting for an option: a variable's, which neither Branchwise nor a keyword has taken."""
+    """The name of the setting for an option: a variable's, not taken by Branchwise or a keyword."""
     name = "".join(character if character.isalnum() and character.isascii() else "_" for character in text.strip("-"))
     name = name.strip("_") or "option"
     if name[0].isdigit():
@@ -226,7 +229,7 @@ _BINARY: Mapping[type, Callable[[Any, Any], Any]] = {
 
 
 def constant(node: ast.AST | None, names: Mapping[str, Any] | None = None) -> Any:
-    """The value of an expression of literals, and of module-level `names`; UNKNOWN for any other."""
+    """The value of an expression of literals and module-level `names`; UNKNOWN for any other."""
     names = names or {}
     if node is None:
         return None

@@ -1,4 +1,7 @@
-"""The options that a script declares with click, typer, fire, tyro, absl, Hugging Face's parser or Hydra."""
+"""The options that a script declares without argparse.
+
+They are declared with click, typer, fire, tyro, absl, Hugging Face's parser or Hydra.
+"""
 
 from __future__ import annotations
 
@@ -108,7 +111,10 @@ def _typer_commands(tree: ast.Module) -> Iterator[tuple[str, Function]]:
 
 
 def _fire_commands(tree: ast.Module) -> Iterator[tuple[str, Function]]:
-    """The commands by name, which a dictionary of functions or a bare Fire() requires even for one."""
+    """The commands by name.
+
+    A dictionary of functions or a bare Fire() requires a command even if there is only one.
+    """
     functions = {function.name: function for function in tree.body if isinstance(function, Function)}
     for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call) and called(node) == "Fire"):
         first = call.args[0] if call.args else None

@@ -1,4 +1,4 @@
-"""A space for a script: its options become settings at the script's defaults, its switches components."""
+"""A space for a script: options become settings at their defaults, switches components."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ REGULARISERS = re.compile("dropout|weight_decay|wd|momentum|smoothing|warmup|noi
 
 @dataclass(frozen=True, kw_only=True)
 class Draft:
-    """What a space is written of."""
+    """The material of a space."""
 
     script: Path
     options: ScriptOptions
@@ -49,7 +49,7 @@ class Draft:
 
 
 def read_script(script: Path) -> Draft:
-    """The options and the seed in the source of a script. Raises UserError when it cannot be read."""
+    """The options and the seed in the source of a script. Raises UserError if it cannot be read."""
     try:
         if script.stat().st_size > MAX_SOURCE:
             raise UserError(f"{script}: larger than {MAX_SOURCE >> 20} MiB, so not a script")
@@ -121,7 +121,7 @@ def _options(tree: ast.Module, modules: Sequence[ast.Module], folder: Path) -> S
 
 
 def summary(draft: Draft) -> str:
-    """What was found and what was not, in a line."""
+    """The options that were found, and those that were not, in a line."""
     options = draft.options
     if not options.total:
         return "; ".join(["found no options of argparse, click, typer, fire, tyro, absl or Hydra", *options.notes])

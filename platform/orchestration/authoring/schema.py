@@ -40,8 +40,10 @@ def schema_of(trainable: str, space: Space | None = None) -> dict[str, Any]:
 
 
 def _simplify_schema(tree: Any) -> Any:
-    """Drop pydantic's redundant titles and discriminators, and write `oneOf` as `anyOf`: editors reject valid files
-    otherwise."""
+    """Drop pydantic's redundant titles and discriminators, and write `oneOf` as `anyOf`.
+
+    Editors reject valid files otherwise.
+    """
     if isinstance(tree, dict):
         stored = {key: value for key, value in tree.items() if not (key == "title" and isinstance(value, str))}
         stored.pop("discriminator", None)

@@ -1,4 +1,7 @@
-"""`init --try`: runs a script with its defaults to find its metric, and checks what seeds and components change."""
+"""`init --try`: run a script with its defaults to find its metric.
+
+It also checks what seeds and components change.
+"""
 
 from __future__ import annotations
 
@@ -28,9 +31,9 @@ Say = Callable[[str], None]
 
 
 def try_script(draft: Draft, folder: Path, say: Say) -> Draft:
-    """Run the script that is in `folder`, report what happened, and return the draft with its metric and `cwd`.
+    """Run the script that is in `folder`, and return the draft with its metric and `cwd`.
 
-    Raises UserError when the script fails.
+    Reports what happened. Raises UserError when the script fails.
     """
     if not components([option for option in draft.options.options if not option.is_seed]):
         raise UserError(
@@ -71,7 +74,10 @@ def _first_folder_option(draft: Draft, folder: Path) -> str:
 
 
 def _first_sibling_folder(folder: Path) -> str:
-    """The first folder next to the script, with a name in the script or a library of its; empty for none."""
+    """The first folder next to the script, hidden ones and results aside; empty if none.
+
+    The script, or a library that it uses, may name it.
+    """
     names = (entry.name for entry in os.scandir(folder) if entry.is_dir())
     return next((name for name in sorted(names) if name[0] not in "._" and name != "results"), "")
 
@@ -129,7 +135,7 @@ def _check(draft: Draft, folder: Path, scratch: Path, say: Say) -> None:
 
 
 def _argument_text(option: ScriptOption, value: Any) -> str:
-    """An option with a value as the script is given it: --lr=0.1; "without --ema" where it is omitted."""
+    """An option with a value as the script gets it: --lr=0.1; "without --ema" if it is omitted."""
     return " ".join(filled_arguments(option.arguments, {option.name: value})) or f"without {option.flag}"
 
 

@@ -1,4 +1,4 @@
-"""What a sweep has taken of its limits."""
+"""The resources that a sweep has used of its limits."""
 
 from __future__ import annotations
 

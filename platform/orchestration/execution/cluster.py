@@ -1,4 +1,4 @@
-"""Starting or joining a Ray cluster quietly: its dashboard on loopback, its chatter in a log file."""
+"""Starting or joining a Ray cluster quietly: dashboard on loopback, messages in a log file."""
 
 from __future__ import annotations
 
@@ -69,7 +69,9 @@ VERSIONS = re.compile(r"started with: Ray: (\S+) Python: (\S+) .*started with: R
 
 
 def address_of(option: str | None) -> str | None:
-    """The cluster to join: the named cluster, or within a Ray job the job's; None for a new one on this machine.
+    """The address of the cluster to join; None for a new one on this machine.
+
+    It is the named cluster, or within a Ray job the job's.
 
     Raises UserError for what names none.
     """
@@ -80,17 +82,20 @@ def address_of(option: str | None) -> str | None:
 
 
 def source_of(option: str | None) -> str:
-    """What named the cluster: the option, or the environment."""
+    """The source of the cluster's address: the option, or the environment."""
     return "--address" if option is not None else "RAY_ADDRESS"
 
 
 @contextmanager
 def cluster(address: str | None, log: Path, space: Space) -> Iterator[Cluster]:
-    """A fresh local cluster, or that at `address`; disconnected or shut down at the end. Raises UserError.
+    """A fresh local cluster, or that at `address`; disconnected or shut down at the end.
 
-    Within a Ray job, or wherever else RAY_ADDRESS is set, that cluster is joined. The nodes of a joined cluster are
-    sent our packages, and the trainable's or the folder of the `space`. Environment variables that it sets are as
-    before at the end: the caller's Ray Tune code in the same process still writes its results.
+    Within a Ray job, or wherever else RAY_ADDRESS is set, that cluster is joined. The nodes of a
+    joined cluster are sent our packages, and the trainable's or the folder of the `space`.
+    Environment variables that it sets are as before at the end: the caller's Ray Tune code in the
+    same process still writes its results.
+
+    Raises UserError.
     """
     if stripped := without_docstrings():
         raise UserError(stripped)
@@ -163,7 +168,7 @@ def _caller_cluster(address: str | None, log: Path) -> Iterator[Cluster]:
 
 
 def _described(dashboard: str, *, outside: bool, joined: bool) -> Cluster:
-    """What the cluster that this process is connected to offers."""
+    """The resources of the cluster that this process is connected to."""
     import ray
 
     resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
@@ -229,11 +234,12 @@ def started(address: str | None, log: Path, space: Space, console: Console) -> I
 
 
 def on_cluster(function: Callable[..., Any], *arguments: Any, stop: threading.Event) -> Any:
-    """Calls `function` in a task of the cluster and returns what it returned, or None once `stop` is set.
+    """Call `function` in a task of the cluster; return its result, or None once `stop` is set.
 
     Raises what it raised.
 
-    Over ray:// what Tune and Train do must be part of the cluster, and of a call of Ray Train one cannot let go.
+    Over ray:// what Tune and Train do must be part of the cluster, and of a call of Ray Train one
+    cannot let go.
     """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -252,7 +258,10 @@ def on_cluster(function: Callable[..., Any], *arguments: Any, stop: threading.Ev
 
 
 def refuse_unshared(folder: Path) -> None:
-    """Raises UserError when a node of the cluster does not see a file that is written to `folder` here."""
+    """Check that each node of the cluster sees a file that is written to `folder` here.
+
+    Raises UserError otherwise.
+    """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -289,7 +298,7 @@ def local_node() -> str | None:
 
 
 def _check_listening(address: str, source: str) -> None:
-    """Raises UserError when nothing listens at HOST:PORT, where Ray would retry for long and then abort."""
+    """Refuse HOST:PORT where nothing listens: Ray would retry for long and then abort."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if address in ("auto", "local") or not host or not port.isdigit():
         return  # Ray finds the address, or refuses it at once
@@ -332,7 +341,10 @@ def _quoted_python() -> dict[str, Any] | None:
 
 
 def _runtime_env(space: Space) -> dict[str, Any]:
-    """What the workers of a cluster that others started need: our packages, the trainable's, and the settings."""
+    """The packages and settings that the workers of a cluster started by others need.
+
+    The packages are ours and the trainable's.
+    """
     packages = [ROOT / "branchwise", *project_files(space)]
     names = ("PYTHONPATH", *(name for name in SETTINGS if name != "RAY_AUTH_MODE"))
     return {
@@ -343,7 +355,7 @@ def _runtime_env(space: Space) -> dict[str, Any]:
 
 
 def _private_token() -> None:
-    """Create the token that local clusters require, readable only by its owner; Ray would leave it readable."""
+    """Create the token that local clusters require, readable only by its owner, unlike Ray's."""
     file = Path.home() / ".ray" / "auth_token"
     if os.environ["RAY_AUTH_MODE"] != "token" or {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ):
         return
@@ -361,7 +373,7 @@ def _private_token() -> None:
 
 
 def _log_to(stream: TextIO) -> None:
-    """Sends what Ray and its libraries log in this process to `stream` instead of the terminal."""
+    """Redirect the log of Ray and its libraries in this process from the terminal to `stream`."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.getLogger().handlers = [handler]

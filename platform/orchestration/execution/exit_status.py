@@ -1,4 +1,4 @@
-"""Exit status of a sweep: maps each error to an exit code, a message and the state in the manifest."""
+"""Exit status of a sweep: an exit code, a message and a manifest state for each error."""
 
 from __future__ import annotations
 
@@ -11,8 +11,13 @@ from branchwise.orchestration.errors import FeaturesRefusedError, SweepAbortedEr
 
 @dataclass(frozen=True, kw_only=True)
 class ExitStatus:
-    """`code` is the exit code: 0 all arms are done, 2 nothing started, 3 arms are missing, 130 interrupted. `message`
-    is printed; it is empty where the tables show it all. `resumable`: another try may succeed."""
+    """The exit status of a sweep.
+
+    Attributes:
+        code: The exit code: 0 all arms are done, 2 nothing started, 3 arms are missing, 130 interrupted.
+        message: Is printed; empty where the tables show it all.
+        resumable: Whether another try may succeed.
+    """
 
     code: int
     message: str = ""
@@ -24,7 +29,7 @@ class ExitStatus:
 
 
 def classify_exit(error: BaseException, has_started: bool) -> ExitStatus:
-    """How a sweep ends that met this error, before or after it had started.
+    """Return the exit status for an error that was raised before or after the sweep started.
 
     Reraises an unexpected error: it is a bug of this program, and its traceback is needed.
     """

@@ -26,8 +26,10 @@ class FirstArms:
         self._passed = False
 
     def check(self) -> None:
-        """Raises RepeatedFailureError when the first arms, the full method among them, have failed for one reason
-        and others are still to run."""
+        """Raise RepeatedFailureError if the first arms have all failed for one reason.
+
+        That holds if the full method is among them, and others are still to run.
+        """
         if self._passed:
             return
         for name in self._run.record_names():
@@ -59,7 +61,7 @@ class FirstArms:
 
 
 def _reason(error: str) -> str:
-    """Return the text of an error without numbers and paths, equal for errors with the same cause."""
+    """Return an error's text without numbers and paths, equal for errors with the same cause."""
     head, _, output = error.partition("; it said: ")
     last = output.rpartition(" | ")[2]
     return re.sub(r"\S*/\S*|[-+]?\d[\w.+-]*", "#", f"{head} {last}")

@@ -1,4 +1,4 @@
-"""Declared looks of a sweep: its cohorts in stages, and what the records decide at the end of each."""
+"""Declared looks of a sweep: its cohorts in stages, and the decisions after each stage."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def results_at(plan: Plan, blocks: int) -> LookResults:
 
 
 def facts(results: LookResults) -> dict[str, Any]:
-    """The manifest entries of the looks so far; `stopped_after` where a look has stopped the run."""
+    """The manifest entries of the looks so far; `stopped_after` if a look has stopped the run."""
     looks = [
         {
             "blocks": blocks,
@@ -53,7 +53,7 @@ def facts(results: LookResults) -> dict[str, Any]:
 
 
 def print_interim(results: LookResults, console: Console) -> None:
-    """What the last look decided, and whether the sweep continues."""
+    """Print what the last look decided, and whether the sweep continues."""
     blocks, max_blocks = results.blocks[-1], results.looks.max
     hypotheses = results.hypotheses
     new = [item.name for item in hypotheses if item.decided_after == blocks]

@@ -26,7 +26,7 @@ from branchwise.trainables.runtime.shared_models import Teachers
 
 
 def remeasure(plan: RemeasurePlan, address: str | None, console: Console, has_started: threading.Event) -> int:
-    """Carries the plan out and makes a table of each measure; returns how many measurements are missing still.
+    """Execute the plan and write a table of each measure; return the number still missing.
 
     `has_started` is set when that begins. Raises what `classify_exit` knows.
     """
@@ -70,12 +70,12 @@ def _measure(plan: RemeasurePlan, runner: JobRunner) -> None:
 
 
 def _described(plan: RemeasurePlan, measure: MeasureSettings) -> Mapping[str, Any]:
-    """What the analysis needs to know of a measure: its settings, and whether they are those of the sweep."""
+    """The description of a measure for the analysis: its settings, and whether the sweep's."""
     method, module = plan.space.method, plan.space.module
     local_key = module.evaluation_key(plan.space.spec)
 
     def measured(settings: Mapping[str, Any]) -> Any:
-        """The measured sections, without what a sweep measures besides, in which no two measures differ."""
+        """The measured sections, without the sweep's other measurements, which are equal for all."""
         single_spec = method.patched({**module.MEASURED_ALONE, **settings})
         return single_spec.model_dump(mode="json", include=set(module.MEASURED))
 
@@ -87,7 +87,7 @@ def _described(plan: RemeasurePlan, measure: MeasureSettings) -> Mapping[str, An
 
 
 def _collect(plan: RemeasurePlan) -> int:
-    """Makes the table of each measure that has records; returns how many measurements are missing."""
+    """Write the table of each measure with records; return the number of missing measurements."""
     measurements = Measurements(plan.run)
     for measure in plan.measures:
         folder = measurements.folder(measure.key)
@@ -107,7 +107,7 @@ def _teacher_under(teacher: SweepTeacher, measure: MeasureSettings, plan: Remeas
 
 
 def same_as_sweep(plan: RemeasurePlan) -> tuple[int, int] | None:
-    """The number of models with the sweep's values, bit for bit, and of those measured as in the sweep.
+    """Count the models with the sweep's values, bit for bit, and those measured as in the sweep.
 
     None when that is none of the plan's measures. Seconds, memory and places are no values.
     """

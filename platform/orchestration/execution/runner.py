@@ -1,4 +1,4 @@
-"""A cluster on which jobs run, watched while they do: what sweeps, measuring and training teachers have in common."""
+"""Jobs on a cluster that is watched meanwhile: shared by sweeps, measuring and teachers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from branchwise.trainables.runtime.storage import Storage
 
 @contextmanager
 def cluster_for(plan: JobPlan, address: str | None, console: Console) -> Iterator[Cluster]:
-    """The cluster of a plan, started or joined. Raises UserError when it cannot carry the plan out."""
+    """The cluster of a plan, started or joined; raise UserError when it cannot execute the plan."""
     with plan.work_folder.ray_log() as log, started(address, log, plan.space, console) as on:
         interrupts.check(swallowed=True)  # Ray's imports have bare excepts
         if on.joined and plan.run.files.local is not None:
@@ -41,7 +41,7 @@ def cluster_for(plan: JobPlan, address: str | None, console: Console) -> Iterato
 
 @dataclass(frozen=True, kw_only=True)
 class JobRunner:
-    """Runs jobs on a cluster; `check` is called every second meanwhile, and raises what ends them."""
+    """A runner of jobs on a cluster; `check` is called every second and raises what ends them."""
 
     space: Space
     storage: Storage
@@ -52,7 +52,7 @@ class JobRunner:
     def run(
         self, cohorts: Sequence[Cohort], job: Job, at_a_time: int, show: Callable[[], None], meter: Meter | None = None
     ) -> str:
-        """Run each cohort, and `show` the progress, until a limit is reached; return that limit, if any."""
+        """Run each cohort, and `show` the progress, until a limit is reached; return it, if any."""
         limit = ""
 
         def work(stop: threading.Event) -> None:

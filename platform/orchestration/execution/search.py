@@ -1,4 +1,4 @@
-"""The first stage of a design that searches: suggestions in cohorts, until each search has its arms."""
+"""The first stage of a design that searches: suggestions in cohorts until each has its arms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Training what arms share, with Ray Train, each once for all sweeps that request it: feature nets and teachers."""
+"""Training what arms share, with Ray Train: feature nets and teachers.
+
+Each is trained once for all sweeps that request it.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ FAILURES: dict[str, tuple[type[TeacherFailedError], str]] = {
 
 
 def prepare_features(spec: Any, runner: JobRunner) -> None:
-    """Trains the feature net of these settings where it is required and missing.
+    """Train the feature net of these settings if it is required and missing.
 
     Raises FeaturesFailedError, also for a net that is not good enough.
     """
@@ -47,7 +50,7 @@ def prepare_features(spec: Any, runner: JobRunner) -> None:
 
 
 def prepare_teachers(runner: JobRunner) -> None:
-    """Trains and evaluates, in turn, the teachers that are not ready yet. Raises TeacherFailedError."""
+    """Train and evaluate, in turn, the teachers that are not ready. Raises TeacherFailedError."""
     teachers = find_teachers(runner.space, runner.storage)
     waiting = [teacher for teacher in teachers if teacher.evaluation is None]
     for teacher in waiting:
@@ -80,9 +83,10 @@ def _job(runner: JobRunner, *, workers: int, **what: Any) -> Job:
 
 
 def _train(job: Job, name: str, is_ready: Callable[[], bool], runner: JobRunner, number: str = "") -> None:
-    """Train the model of a job, or wait for another process that is at it; `number`: "1 of 2, ", of several.
+    """Train the model of a job, or wait for another process that is training it.
 
-    An unfinished training leaves its checkpoint next to the models, and the next sweep that requests it continues.
+    `number`: "1 of 2, ", of several. An unfinished training leaves its checkpoint next to the
+    models, and the next sweep that requests it continues.
     """
     unfinished = job.work_folder()
 

@@ -44,8 +44,13 @@ if TYPE_CHECKING:  # it imports pandas and matplotlib
 
 @dataclass(frozen=True, kw_only=True)
 class SweepResult:
-    """`plan` is as it was carried out; `counts` are the arms of each status, empty where no results were collected;
-    `summary` is set when the sweep ran to its end."""
+    """The result of a sweep.
+
+    Attributes:
+        plan: As it was executed.
+        counts: The arms of each status; empty where no results were collected.
+        summary: Set when the sweep ran to its end.
+    """
 
     plan: Plan
     exit_status: ExitStatus
@@ -56,7 +61,10 @@ class SweepResult:
 
 @dataclass
 class RunSession:
-    """What this process has done in a run folder that it holds. `originals` are the files that the run depends on."""
+    """The work of this process in a run folder that it holds.
+
+    `originals` are the files that the run depends on.
+    """
 
     plan: Plan
     lease: Lease
@@ -68,8 +76,12 @@ class RunSession:
 
 
 def run_sweep(plan: Plan, address: str | None, console: Console, events: Events | None = None) -> SweepResult:
-    """Carries the plan out, collects the results and makes the report; collects also what an interrupt or a failure
-    left. Raises UserError, OSError or KeyboardInterrupt when no arm was started, and unexpected errors."""
+    """Execute the plan, collect the results and build the report.
+
+    Also collects what an interrupt or a failure left.
+
+    Raises UserError, OSError or KeyboardInterrupt when no arm was started, and unexpected errors.
+    """
     with contextlib.ExitStack() as stack:
         with interrupts.deferred():
             run_session = stack.enter_context(acquire_run(plan))
@@ -94,8 +106,10 @@ def run_sweep(plan: Plan, address: str | None, console: Console, events: Events 
 
 @contextlib.contextmanager
 def acquire_run(plan: Plan) -> Iterator[RunSession]:
-    """Locks the run's folder, or that of the next free name where another process has just taken the plan's. Raises
-    UserError. Afterwards, no file of a run that never started remains."""
+    """Lock the run's folder, or the next free one if another process has just taken the plan's.
+
+    Afterwards, no file of a run that never started remains. Raises UserError.
+    """
     taken: list[str] = []
     with contextlib.ExitStack() as stack:
         while True:
@@ -122,7 +136,7 @@ def acquire_run(plan: Plan) -> Iterator[RunSession]:
 
 
 def _remove_unstarted(plan: Plan) -> None:
-    """Removes the folder of a run that never started, and the storage when it is otherwise empty."""
+    """Remove the folder of a run that never started, and the storage if it is otherwise empty."""
     if plan.run.taken():
         return  # its content is not ours now
     plan.run.files.delete("")
@@ -146,7 +160,7 @@ def _execute(run_session: RunSession, address: str | None, console: Console) -> 
 
 
 def _finalize_failed(run_session: RunSession, error: BaseException) -> SweepResult:
-    """Collect the results of a sweep that failed, as far as the storage allows, so that it can be resumed.
+    """Collect the results of a failed sweep, as far as the storage allows, to make it resumable.
 
     Reraises an unexpected error.
     """
@@ -163,7 +177,10 @@ def _finalize_failed(run_session: RunSession, error: BaseException) -> SweepResu
 
 
 def _begin(run_session: RunSession, on: Cluster, console: Console) -> None:
-    """Fits the plan to the cluster and writes it down. Raises UserError for a search that is steered from outside."""
+    """Fit the plan to the cluster and write it.
+
+    Raises UserError for a search that is steered from outside.
+    """
     plan = run_session.plan
     if on.outside and plan.space.design.searches():
         raise UserError("--address ray://...: a search is steered from within the cluster; use `ray job submit`")
@@ -183,7 +200,7 @@ def _begin(run_session: RunSession, on: Cluster, console: Console) -> None:
 
 
 def fit(plan: Plan, on: Cluster, console: Console) -> Plan:
-    """The plan for this cluster, with GPUs and nodes that were unknown before; notes the changes."""
+    """Fit the plan to this cluster's GPUs and nodes, unknown before, and print the changes."""
     planned, plan = plan, fit_to_cluster(plan, on)
     if packing_text(plan) != packing_text(planned):
         console.print(f"Fitted to the cluster: {packing_text(plan)}; planned: {packing_text(planned)}", highlight=False)
@@ -240,7 +257,7 @@ def _work(run_session: RunSession, on: Cluster, console: Console) -> None:
 def work_by_looks(
     run_session: RunSession, plan: Plan, run_stage: Callable[[Sequence[Cohort]], None], console: Console
 ) -> None:
-    """Runs the blocks before each look, then the look itself, until a look or a limit ends the sweep."""
+    """Run the blocks before each look, then the look, until a look or a limit ends the sweep."""
     stages = plan.stages
     for number, (blocks, cohorts) in enumerate(stages):
         if cohorts:

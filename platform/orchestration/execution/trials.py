@@ -1,4 +1,4 @@
-"""Running cohorts with Ray Tune, each as one of its trials: their arms are trained, or measured."""
+"""Running cohorts, each as a trial of Ray Tune: their arms are trained, or measured."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LOST_CONNECTION = re.compile(
 
 
 def job_of(space: Space, run: RunFolder, kind: JobKind = "cohort") -> Job:
-    """What all cohorts of a run have in common."""
+    """The job that all cohorts of a run share."""
     return Job(
         kind=kind,
         trainable=space.trainable,
@@ -46,9 +46,9 @@ def job_of(space: Space, run: RunFolder, kind: JobKind = "cohort") -> Job:
 
 
 def run_queue(queue: CohortQueue, job: Job, resources: Resources, slots: int, stop: threading.Event) -> None:
-    """Runs the cohorts that a search suggests until it has enough; arms that fail for good are recorded as such.
+    """Run the cohorts that a search suggests until it has enough.
 
-    Raises Stopped soon after `stop` is set.
+    Arms that fail for good are recorded as such. Raises Stopped soon after `stop` is set.
     """
     for cohort, traceback in _run(queue, job, resources, slots, resources.max_retries, stop):
         _record_failure(job, cohort, traceback)
@@ -62,10 +62,10 @@ def run_cohorts(
     stop: threading.Event | None = None,
     meter: Meter | None = None,
 ) -> str:
-    """Runs each cohort until a limit of the `meter` is reached, and returns that limit, if any. Blocks.
+    """Run each cohort until a limit of the `meter` is reached; return that limit, if any.
 
-    What cannot be finished, with its cohort or separately, has its traceback in the logs; an arm in training is
-    recorded as failed. Raises Stopped soon after `stop` is set.
+    Blocks. What cannot be finished, with its cohort or separately, has its traceback in the logs;
+    an arm in training is recorded as failed. Raises Stopped soon after `stop` is set.
     """
     from branchwise.orchestration.tuning.queue import FifoQueue, Metered
 
@@ -85,7 +85,7 @@ def run_cohorts(
 
 
 def _single_arms(cohort: Cohort, arms: Sequence[Arm]) -> list[Cohort]:
-    """Cohorts of one arm each, out of a cohort; what is measured is one arm under several settings."""
+    """Split a cohort into cohorts of one arm; a measured one is one arm with multiple settings."""
     names = [arm.name for arm in arms]
     labels = names if len(set(names)) == len(names) else [str(number) for number in range(len(arms))]
     return [
@@ -97,8 +97,10 @@ def _single_arms(cohort: Cohort, arms: Sequence[Arm]) -> list[Cohort]:
 def _run(
     queue: CohortQueue, job: Job, resources: Resources, slots: int, max_retries: int, stop: threading.Event | None
 ) -> list[tuple[Cohort, str]]:
-    """Runs each cohort of the queue as a Tune trial; returns those that failed more than `max_retries` times, with the
-    traceback."""
+    """Run each cohort of the queue as a Tune trial.
+
+    Returns those that failed more than `max_retries` times, with the traceback.
+    """
     from ray import tune
     from ray.tune import FailureConfig, RunConfig, TuneConfig, Tuner
     from ray.tune.trainable import wrap_function
@@ -148,7 +150,7 @@ def _run(
 
 
 def _actor_name(cohort: Mapping[str, Any], job: Job) -> str:
-    """What the dashboard calls the actor of a cohort. An actor that goes on with other cohorts keeps its first name."""
+    """The dashboard's name of a cohort's actor, which keeps its first name with other cohorts."""
     arms = first_names([arm["arm"] for arm in cohort["arms"]], limit=6)
     return f"{job.run} {'' if job.workers else 'from '}{cohort['name']}: {arms}"
 

@@ -1,4 +1,4 @@
-"""What a running sweep cannot go on without, inspected all the time: its run folder, its cluster, and that it moves.
+"""A watch on what a running sweep needs: its run folder, its cluster, and progress.
 
 The caller polls `check` every second. It never blocks: requests that may hang run in threads.
 """
@@ -51,13 +51,16 @@ class Probe(Generic[T]):
                 self.answers += 1
 
     def stop(self) -> None:
-        """Ends it; an answer in progress is waited for, since Ray bears no question while it is shut down."""
+        """Stop it, after an answer in progress: Ray fails on a request while it is shut down."""
         self._stop.set()
         self._thread.join(LAST_SECONDS)
 
 
 class Watchdog:
-    """A context manager. `modified` returns the files of the run that have changed since it started."""
+    """A context manager that watches a running sweep.
+
+    `modified` returns the files of the run that have changed since it started.
+    """
 
     def __init__(
         self, space: Space, on: Cluster, lease: Lease | None = None, modified: Callable[[], Sequence[str]] = list
@@ -78,7 +81,10 @@ class Watchdog:
         self._modified.stop()
 
     def check(self, pulse: Hashable) -> None:
-        """Raises the SweepAbortedError that ends the sweep. `pulse` changes when something that runs has reported."""
+        """Raise the SweepAbortedError that ends the sweep, if there is a reason for one.
+
+        `pulse` changes when something that runs has reported.
+        """
         self._check_folder(self._modified.last)
         if self._unanswered.of(self.nodes.answers) > ANSWER_SECONDS:
             raise ClusterUnavailableError(

@@ -1,1 +1,1 @@
-"""What a sweep will do before anything starts: its arms in cohorts (`packing`), on which machines, for how long."""
+"""The plan of a sweep before anything starts: arms in cohorts, machines, and duration."""

@@ -1,4 +1,4 @@
-"""What a cohort and a teacher are expected to take on a device."""
+"""The expected cost of a cohort and of a teacher on a device."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from branchwise.trainables import CostEstimate, Device
 
 
 def local_device(space: Space) -> Device | None:
-    """What a worker of the space computes on where it runs on this machine; None for a GPU that no table knows."""
+    """The device of a worker of the space on this machine; None for a GPU that no table has."""
     if not space.resources.gpus_per_trial:
         return Device(name=processor(), threads=space.resources.cpus_per_trial, rates=read_rates(processor()))
     names = gpu_names()
@@ -24,7 +24,10 @@ def local_device(space: Space) -> Device | None:
 
 
 def cohort_estimate(space: Space, specs: Sequence[Any], on: Device | None) -> CostEstimate:
-    """The cost of a single cohort; only its seconds on CPUs where the trainable counts no work, or `on` is unknown."""
+    """The cost of a single cohort.
+
+    It has only the seconds on CPUs where the trainable counts no work, or `on` is unknown.
+    """
     threads = space.resources.cpus_per_trial
     workers = max(1, space.resources.workers) if on is not None and on.memory else 1
     result = space.module.cohort_cost(specs, on or Device(threads=threads), workers)
@@ -34,14 +37,14 @@ def cohort_estimate(space: Space, specs: Sequence[Any], on: Device | None) -> Co
 def teacher_estimate(
     space: Space, teacher: SweepTeacher, trained: bool, workers: int, device: Device | None
 ) -> CostEstimate:
-    """The cost of what is not done yet of the training and evaluation of a teacher, with so many workers.
+    """The cost of the unfinished training and evaluation of a teacher, with so many workers.
 
     Args:
         space: The space of the trainable.
         teacher: The teacher in its current state.
         trained: Whether it will be trained by then, by another teacher's turn.
         workers: Processes that train it, each on a GPU where `device` is one.
-        device: What a worker computes on; None if unknown.
+        device: The device of a worker; None if unknown.
     """
     if teacher.evaluation is not None:
         return CostEstimate()

@@ -1,4 +1,4 @@
-"""Durations of arms in an earlier run of the same settings, for trainables without time estimates."""
+"""Durations of arms in an earlier run of the same settings, if a trainable has no estimates."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class EarlierTime:
 
 
 def earlier_time(plan: Plan) -> EarlierTime | None:
-    """Return the time by the latest run of the storage with the same settings and resources; None without one."""
+    """Return the time by the storage's latest run with equal settings and resources, if any."""
     if plan.target is not None or plan.storage.local is None or not plan.slots:
         return None
     expected = _settings(yaml.safe_load(plan.space.resolved()))

@@ -1,4 +1,7 @@
-"""Runs that grow: a new plan and seal next to the old ones, which reuses the finished arms and runs the new ones."""
+"""Runs that grow: a new plan and seal next to the old ones.
+
+The new plan reuses the finished arms and runs the new ones.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ from branchwise.trainables.runtime.storage import Storage
 
 @dataclass(frozen=True, kw_only=True)
 class Extension:
-    """What is added to the run called `name`.
+    """Additions to the run called `name`.
 
     Attributes:
         blocks: Blocks in all, more than it has; None to keep its number.
@@ -42,7 +45,7 @@ class Extension:
 
     @property
     def option(self) -> str:
-        """How messages call it."""
+        """The name of the run in messages."""
         return f"run {self.name}"
 
     @property
@@ -170,7 +173,7 @@ def _set_full_level(cells: Sequence[dict[str, str]], components: Mapping[str, Ma
 
 
 def _check_claims(extension: Extension, old: Space, space: Space, added: dict[str, Any]) -> None:
-    """Raises UserError for a claim that is not on arms that are new: the others were inspected.
+    """Refuse a claim that is not on new arms: the others were inspected.
 
     Notes the names of new cells in `added`.
     """

@@ -100,7 +100,7 @@ def _chosen(name: str, requested: Sequence[str], findings: Findings) -> list[str
 def _tree(
     name: str, screening: Space, design: Screening, findings: Findings, chosen: Sequence[str], others: Others
 ) -> dict[str, Any]:
-    """The space of the screening with its design exchanged, and the omitted components held off if requested."""
+    """The screening's space with the new design, and the omitted components off if requested."""
     from branchwise.analysis.statistics.screening import ranks
 
     tree: dict[str, Any] = yaml.safe_load(screening.resolved())

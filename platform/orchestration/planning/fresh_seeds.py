@@ -1,4 +1,4 @@
-"""Which seeds no run of a storage has used: a confirmation uses only those."""
+"""Seeds that no run of a storage has used: a confirmation uses only those."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from branchwise.trainables.runtime.storage import Storage
 
 
 def first_fresh_seed(storage: Storage, space: Space, first: int, blocks: int) -> int:
-    """Return the lowest seed from `first` on, from which `blocks` seeds were used by no run with equal settings."""
+    """Return the first of `blocks` consecutive seeds, from `first` on, that are fresh.
+
+    No run with equal settings has used a fresh seed.
+    """
     settings = _settings(read_tree(space.method.file, space.resolved().encode()))
     used = {seed for run in runs(storage) for seed in _seeds(run, settings)}
     while taken := used.intersection(range(first, first + blocks)):
@@ -67,5 +70,5 @@ def _seeds(run: RunFolder, settings: Mapping[str, Any]) -> Iterator[int]:
 
 
 def _settings(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """What the arms of a space have in common: its trainable and that one's settings."""
+    """The settings that the arms of a space share: its trainable and that trainable's settings."""
     return {key: value for key, value in tree.items() if key not in SPACE_KEYS or key == "trainable"}

@@ -1,4 +1,4 @@
-"""GPUs to plan for: a machine that `--for` names, or this machine; their specifications are in gpus.yaml."""
+"""GPUs to plan for, of this machine or one that `--for` names; gpus.yaml specifies them."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Target:
 
 @functools.cache
 def read_table() -> GpuTable:
-    """Raises UserError when the table is not what it should be."""
+    """Read the table; raise UserError when it is not valid."""
     try:
         tree = yaml.safe_load(TABLE.read_text())
     except (OSError, yaml.YAMLError) as error:
@@ -81,7 +81,7 @@ def read_table() -> GpuTable:
 
 
 def target(text: str) -> Target:
-    """Parse `--for`: 8xH100, or 4x24GB for GPUs of which only the memory is given. Raises UserError."""
+    """Parse `--for`: 8xH100, or 4x24GB for GPUs with only their memory given. Raises UserError."""
     gpus = read_table().gpus
     match = re.fullmatch(r"(\d+)x(.+)", text)
     name = match[2] if match else ""
@@ -112,7 +112,7 @@ def target(text: str) -> Target:
 
 
 def price_of(name: str) -> float | None:
-    """What an hour of the GPU of this name costs; None where the table names no price, or not that GPU."""
+    """The price of an hour of the GPU of this name; None if the table has no such GPU or price."""
     gpu = read_table().gpus.get(name)
     return gpu.price if gpu else None
 
@@ -132,6 +132,6 @@ def device_of(name: str) -> Device:
 
 
 def name_in_table(driver: str) -> str | None:
-    """What the table calls the GPU that its driver calls so."""
+    """The table's name of a GPU, by the name that its driver reports; None if it has none."""
     gpus: Mapping[str, Gpu] = read_table().gpus
     return next((name for name, gpu in gpus.items() if gpu.driver and re.search(gpu.driver, driver)), None)

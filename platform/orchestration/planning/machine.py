@@ -1,4 +1,4 @@
-"""What a cluster offers, and how many cohorts of a space fit into it."""
+"""The resources of a cluster, and the number of cohorts of a space that fit into it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DRIVER_SECONDS = 10.0  # as long may nvidia-smi take
 
 @dataclass(frozen=True, kw_only=True)
 class Cluster:
-    """What the cluster offers."""
+    """The resources of a cluster."""
 
     nodes: tuple[int, ...]  # CPUs of each
     gpus: float
@@ -31,7 +31,7 @@ class Cluster:
         return sum(self.nodes)
 
     def fit(self, cpus: int) -> int:
-        """How many tasks of so many CPUs run at once; each is on a single node."""
+        """The number of tasks of so many CPUs that run at once; each is on a single node."""
         return sum(node // cpus for node in self.nodes)
 
 
@@ -41,7 +41,10 @@ def machine() -> Cluster:
 
 
 def gpu_names() -> tuple[str, ...]:
-    """The GPUs of this machine that Ray will offer, by their driver's names, without torch or Ray."""
+    """The GPUs of this machine that Ray will offer, by their driver's names.
+
+    Needs neither torch nor Ray.
+    """
     if shutil.which("nvidia-smi") is None:
         return ()
     command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
@@ -65,7 +68,7 @@ def threads_of_worker(space: Space) -> int:
 
 
 def slots(space: Space, on: Cluster) -> int:
-    """How many cohorts run at a time; 0 when not even one fits."""
+    """The number of cohorts that run at a time; 0 when not even one fits."""
     resources = space.resources
     fit = on.fit(threads_of_worker(space)) // max(1, resources.workers)
     if resources.gpus_per_trial:
@@ -74,7 +77,7 @@ def slots(space: Space, on: Cluster) -> int:
 
 
 def _fit_on_gpus(gpus: float, on: Cluster) -> int:
-    """How many trials of so many GPUs run at once; a part of a GPU is on one of them."""
+    """The number of trials of so many GPUs that run at once; a part of a GPU is on one of them."""
     return int(on.gpus) * int(1 / gpus + 1e-9) if gpus < 1 else int(on.gpus / gpus)
 
 
@@ -103,16 +106,16 @@ def shortages(space: Space, on: Cluster) -> list[str]:
 
 
 def without_docstrings() -> str:
-    """Why Ray cannot be imported by a Python that has removed docstrings; empty where it has not."""
+    """The reason why Ray cannot be imported by a Python that removed docstrings; empty if none."""
     if sys.flags.optimize < 2:
         return ""
     return "PYTHONOPTIMIZE=2 (python -OO) removes docstrings, without which Ray does not start; unset it, or use 1"
 
 
 def check_ulimits() -> str:
-    """Which limit or mode of this process keeps a Ray cluster from starting here, and what to do; empty when none.
+    """The limit or mode of this process that keeps Ray from starting here, and what to do.
 
-    Raises the limit on open files where permitted.
+    Empty if there is none. Raises the limit on open files where permitted.
     """
     if stripped := without_docstrings():
         return stripped
@@ -131,7 +134,7 @@ def check_ulimits() -> str:
 
 
 def missing_inputs(space: Space) -> str:
-    """Which files this machine does not have for `space`, and what to do; empty when none."""
+    """The files for `space` that this machine does not have, and what to do; empty if none."""
     differing = {}  # by data set and teacher: other data ask for another
     for data_set in space.design.data_sets:
         method = data_set.on(space.method)

@@ -1,6 +1,7 @@
-"""Packing arms into cohorts: how many arms should share a cohort, and so a teacher pass per step?
+"""Packing arms into cohorts: arms that share a cohort share a teacher pass per step.
 
-A large cohort spares teacher passes; many small ones keep each slot busy to the end. The makespan decides.
+A large cohort spares teacher passes; many small ones keep each slot busy to the end. The makespan
+decides.
 """
 
 from __future__ import annotations
@@ -28,10 +29,11 @@ def pack(
     cohort_key: Callable[[Arm], str] = lambda arm: "",
     fits: Fits = lambda arms: True,
 ) -> tuple[Cohort, ...]:
-    """The cohorts, longest first, of the packing with the shortest expected makespan on `slots` slots.
+    """The cohorts, longest first, of the packing with the shortest expected makespan on `slots`.
 
-    Only arms of the same block and an equal `cohort_key` train together, and no more than the memory holds.
-    `arms_per_cohort` sets the size instead; the last cohort of a block may be smaller.
+    Only arms of the same block and an equal `cohort_key` train together, and no more than the
+    memory holds. `arms_per_cohort` sets the size instead; the last cohort of a block may be
+    smaller.
     """
     blocks: dict[tuple[int, str], list[Arm]] = defaultdict(list)
     for arm in arms:
@@ -86,7 +88,7 @@ def _layout_of_size(blocks: Blocks, size: int, filled: bool = False) -> Layout:
 
 
 def _uneven_layouts(blocks: Blocks, slots: int, cost: Cost) -> list[Layout]:
-    """Layouts of each number of cohorts up to a few for each slot, in which costly blocks have more of them."""
+    """Layouts of each number of cohorts, up to a few for each slot; costly blocks have more."""
     complete = {name: cost(block) for name, block in blocks.items()}
     counts = dict.fromkeys(blocks, 1)
     layouts: list[Layout] = []
@@ -123,8 +125,11 @@ def _cohorts(timed: Sequence[tuple[float, Sequence[Arm]]]) -> tuple[Cohort, ...]
 
 
 def _balanced(block: Sequence[Arm], count: int, size: int, filled: bool, cost: Cost) -> list[list[int]]:
-    """The places of `block` in `count` groups of `size` arms at most, dearest first: to the cheapest group, so that all
-    cost nearly the same, or `filled` in turn."""
+    """The positions of `block` in `count` groups of `size` arms at most.
+
+    The costliest come first, each to the cheapest group, so that all cost nearly the same, or
+    `filled` in turn.
+    """
     groups: list[list[int]] = [[] for _ in range(count)]
     totals = [0.0] * count
     for seconds, item in sorted(((cost([arm]), entry) for entry, arm in enumerate(block)), key=lambda pair: -pair[0]):

@@ -1,4 +1,4 @@
-"""What a sweep will do: its arms in cohorts, on which teachers, and for how long. No files are written."""
+"""The plan of a sweep: its arms in cohorts, their teachers, and durations. Writes no files."""
 
 from __future__ import annotations
 
@@ -51,7 +51,10 @@ PLATFORM_CORES = 0.08  # that the driver and Ray use of a machine with all cores
 
 @dataclass(frozen=True, kw_only=True)
 class JobPlan:
-    """What the plan of a sweep and that of measuring share. `cohorts` hold only what has no result yet."""
+    """The common part of the plans of a sweep and of measuring.
+
+    `cohorts` hold only what has no result yet.
+    """
 
     space: Space
     storage: Storage
@@ -63,16 +66,18 @@ class JobPlan:
 
     @property
     def work_folder(self) -> RunFolder:
-        """Where the jobs leave progress, logs and the lock."""
+        """The folder to which the jobs write progress, logs and the lock."""
         return self.run
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan(JobPlan):
-    """What a sweep will do. `run` is the folder it fills.
+    """The plan of a sweep.
 
-    `arms` are those planned before the run; `damaged` names the arms with modified records;
-    they rerun.
+    Attributes:
+        run: The folder that it fills.
+        arms: Those planned before the run.
+        damaged: Names of the arms with modified records; they rerun.
     """
 
     resumed: bool
@@ -89,17 +94,17 @@ class Plan(JobPlan):
 
     @property
     def teacher_seconds(self) -> float:
-        """Expected seconds of training and evaluating the teachers, in turn, of what is not done yet."""
+        """Expected seconds of the unfinished training and evaluation of the teachers, in turn."""
         return sum(self.teacher_estimate(teacher).total for teacher in self.teachers)
 
     def teacher_estimate(self, teacher: SweepTeacher, workers: int | None = None) -> CostEstimate:
-        """The cost of the unfinished part of a teacher, with so many workers instead of the planned ones."""
+        """The cost of a teacher's unfinished part, with so many workers instead of the planned ones."""
         earlier = self.teachers[: self.teachers.index(teacher)]
         trained = teacher.trained or teacher.key in [item.key for item in earlier]
         return teacher_estimate(self.space, teacher, trained, workers or self.teacher_workers(teacher), self.device)
 
     def teacher_workers(self, teacher: SweepTeacher) -> int:
-        """Processes that train a teacher: on GPUs as many as its settings request, of those available."""
+        """The number of processes that train a teacher; on GPUs as requested, up to those available."""
         if self.device is None or not self.device.memory:
             return max(1, self.slots)
         expected = self.space.module.teacher_workers(teacher.spec)
@@ -119,7 +124,7 @@ class Plan(JobPlan):
 
     @property
     def price(self) -> float | None:
-        """The price of a GPU for an hour, by planning/gpus.yaml; None without a GPU, or where it names none."""
+        """The price of a GPU for an hour, by planning/gpus.yaml; None without a GPU or a price."""
         if self.target:
             return self.target.price
         name = self.device.name if self.device else ""
@@ -127,8 +132,10 @@ class Plan(JobPlan):
 
     @property
     def stages(self) -> tuple[tuple[int, tuple[Cohort, ...]], ...]:
-        """The cohorts that run between looks, each with the number of blocks that are then finished; one stage for a
-        design without looks."""
+        """The cohorts that run between looks, each with the number of blocks that are then finished.
+
+        One stage for a design without looks.
+        """
         looks = self.space.design.looks
         if not looks:
             return ((self.space.design.max_blocks, self.cohorts),)
@@ -153,7 +160,7 @@ class Plan(JobPlan):
 
     @property
     def total(self) -> int:
-        """Arms of a run without failures: at most so many where a look may end it, or a search stops some."""
+        """Arms of a run without failures; at most as many if a look or a search stops some."""
         if self.final_total is not None:
             return self.final_total
         return self.space.design.total() if self.stopped_after is None else len(self.arms)
@@ -166,8 +173,10 @@ def plan_new(
     target: Target | None = None,
     extends: Mapping[str, Any] | None = None,
 ) -> Plan:
-    """The plan of a new run on this machine, or on the `target`. Writes no files. Raises UserError, as when the name is
-    taken, or the space requests no GPU of the target's."""
+    """The plan of a new run on this machine, or on the `target`. Writes no files.
+
+    Raises UserError, as when the name is taken, or the space requests no GPU of the target's.
+    """
     if target and not space.resources.gpus_per_trial:
         raise UserError(
             f"--for {target.count}x{target.device.name}: {space.name} asks for no GPU; resources.gpus_per_trial and "
@@ -195,8 +204,10 @@ def plan_new(
 
 
 def plan_resumed(storage: Storage, name: str, trust: bool = False, dry_run: bool = False) -> Plan:
-    """The plan of what a run still lacks: arms without a result, and failed ones once more. Raises UserError, also for
-    a run that this user neither started nor trusts."""
+    """The plan of the rest of a run: arms without a result, and failed ones once more.
+
+    Raises UserError, also for a run that this user neither started nor trusts.
+    """
     run = started_run(storage, name, "run")
     space, cohorts = read_plan("run", run, trust, dry_run)
     refuse_missing(space.tracking)
@@ -239,7 +250,7 @@ def plan_resumed(storage: Storage, name: str, trust: bool = False, dry_run: bool
 
 
 def _with_searches(plan: Plan, result: Mapping[str, Record | None]) -> Plan:
-    """The plan of a resumed run that searches: the rest of it, and how many arms it has once they are over."""
+    """The plan of the rest of a run that searches, and its number of arms after them."""
     plan = replace(plan, is_complete=False)
     if not plan.run.searching():
         return plan
@@ -257,7 +268,10 @@ def _fixed_arms(space: Space) -> tuple[Arm, ...]:
 
 
 def second_stage(plan: Plan, arms: Sequence[Arm]) -> tuple[Cohort, ...]:
-    """The cohorts of the `arms` that a search led to, each as it was the first time, without what has a result."""
+    """The cohorts of the `arms` that a search led to, without those that have a result.
+
+    Each cohort is as it was the first time.
+    """
     result = records(plan.run)
     remaining = []
     for cohort in _pack(plan, [arm for arm in arms if arm.kind != "search"]):
@@ -268,13 +282,19 @@ def second_stage(plan: Plan, arms: Sequence[Arm]) -> tuple[Cohort, ...]:
 
 
 def fit_to_cluster(plan: Plan, on: Cluster) -> Plan:
-    """The plan for this cluster. The cohorts of a resumed run stay as they are: their checkpoints go by their names."""
+    """The plan for this cluster.
+
+    The cohorts of a resumed run stay as they are: their checkpoints go by their names.
+    """
     plan = replace(plan, slots=slots(plan.space, on))
     return plan if plan.resumed else replace(plan, cohorts=_pack_stages(plan))
 
 
 def search_cohort_size(space: Space, at_a_time: int) -> int:
-    """Suggestions of a single cohort: as many as share a teacher pass without a search learning too seldom."""
+    """Suggestions of a single cohort.
+
+    As many as share a teacher pass without a search learning too seldom.
+    """
     if size := cohort_size(space):
         return size
     total = sum(search.options.searched for search in space.design.searches())
@@ -282,14 +302,14 @@ def search_cohort_size(space: Space, at_a_time: int) -> int:
 
 
 def cohort_size(space: Space) -> int | None:
-    """Arms of a cohort where that is fixed: by the space, or one where arms gain nothing from a shared cohort."""
+    """Arms of a cohort if fixed by the space, or one if arms gain nothing from a shared cohort."""
     if space.resources.arms_per_trial != "auto":
         return space.resources.arms_per_trial
     return 1 if space.module.cohort_key(space.spec) is None else None
 
 
 def blocking_issues(plan: Plan) -> str:
-    """Everything that this machine, or the plan's target, is missing to execute the plan; empty if nothing is."""
+    """Everything that this machine, or the plan's target, lacks for the plan; empty if nothing."""
     short = [] if plan.slots else shortages(plan.space, plan.target.cluster if plan.target else machine())
     issues = [] if plan.target else [missing_inputs(plan.space), check_ulimits()]
     return "; ".join(filter(None, [*short, _memory_shortage(plan), *issues]))
@@ -320,7 +340,10 @@ def _pack_stages(plan: Plan) -> tuple[Cohort, ...]:
 
 
 def shortened(plan: Plan, blocks: int) -> Plan:
-    """The plan of a run that a look after so many blocks has stopped: it is complete with what has run."""
+    """The plan of a run that a look after so many blocks has stopped.
+
+    It is complete with what has run.
+    """
     stored = tuple(arm for arm in plan.arms if arm.block < blocks)
     remaining = tuple(cohort for cohort in plan.cohorts if cohort.arms[0].block < blocks)
     return replace(plan, arms=stored, cohorts=remaining, stopped_after=blocks)

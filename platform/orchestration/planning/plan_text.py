@@ -1,4 +1,4 @@
-"""A plan as text: what runs, and its estimate: the GPUs, memory, work and money that it needs, and the basis."""
+"""A plan as text: what runs, the estimated GPUs, memory, work and money, and their basis."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def describe(plan: Plan) -> Iterator[tuple[str, str]]:
 
 
 def _limits_outlook(plan: Plan) -> str:
-    """Whether the limits are enough for what is expected, with what a resumed run has taken already."""
+    """Whether the limits are enough for the expected use, and what a resumed run has used."""
     allowed = plan.space.limits.model_dump(exclude_none=True)
     if set(allowed) == {"failures"}:
         return ""
@@ -84,7 +84,7 @@ def describe_estimate(plan: Plan, target: Target) -> Iterator[tuple[str, str]]:
 
 
 def measured_share(plan: Plan) -> float:
-    """The share of a plan's seconds that rests on rates of its very nets, measured on its device."""
+    """The share of a plan's seconds that rests on rates of its own nets, measured on its device."""
     return _measured([estimate for estimates in _estimates(plan) for estimate in estimates])
 
 

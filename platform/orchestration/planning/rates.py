@@ -1,4 +1,7 @@
-"""How fast this machine is, as `branchwise calibrate` measured it: a file a device in the user's cache."""
+"""The speed of this machine as `branchwise calibrate` measured it.
+
+A file for each device in the user's cache.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ def rates_file(device: str) -> Path:
 
 
 def read_rates(device: str) -> tuple[Mapping[str, Any], ...]:
-    """The rates of a device; none where it was not measured, or by another version of this program."""
+    """The rates of a device; none if this version of the program has not measured it."""
     try:
         content = json.loads(rates_file(device).read_text())
         return tuple(content["rates"]) if content["format"] == FORMAT else ()
@@ -49,7 +52,7 @@ def _key(rate: Mapping[str, Any]) -> tuple[Any, ...]:
 
 @functools.cache
 def processor() -> str:
-    """What this machine's processor is called, and how many of its cores this process may use."""
+    """The name of this machine's processor, and the number of cores that this process may use."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))

@@ -1,4 +1,4 @@
-"""The plan of remeasuring finished models: which models, which settings, for how long. Writes no files."""
+"""The plan of remeasuring finished models: models, settings and duration. Writes no files."""
 
 from __future__ import annotations
 
@@ -33,8 +33,14 @@ TASKS_A_SLOT = 4  # at least so many, given as many measures, so that slots end 
 
 @dataclass(frozen=True, kw_only=True)
 class MeasureSettings:
-    """`patch` is laid over the run's settings, which gives `spec`; `key` is the address of what that measures.
-    settings: the user's part of the patch."""
+    """The settings of a measure.
+
+    Attributes:
+        key: The address of what `spec` measures.
+        patch: Is laid over the run's settings, which gives `spec`.
+        settings: The user's part of the patch.
+        spec: The resulting settings.
+    """
 
     key: str
     patch: Mapping[str, Any]
@@ -44,9 +50,11 @@ class MeasureSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class RemeasurePlan(JobPlan):
-    """`arms` are the finished models, under the run's settings; each of the `cohorts` is an arm under several settings.
+    """The plan of remeasuring the finished models of a run.
 
-    `teachers` are those that these arms learned from; `nets` are the settings with feature nets to be trained first.
+    `arms` are the finished models, under the run's settings; each of the `cohorts` is an arm under
+    several settings. `teachers` are those that these arms learned from; `nets` are the settings
+    with feature nets to be trained first.
     """
 
     measures: tuple[MeasureSettings, ...]
@@ -54,7 +62,7 @@ class RemeasurePlan(JobPlan):
 
     @property
     def work_folder(self) -> RunFolder:
-        """Where measuring leaves progress, logs and its lock."""
+        """The folder to which measuring writes progress, logs and its lock."""
         return Measurements(self.run).work()
 
     @property
@@ -72,7 +80,7 @@ class RemeasurePlan(JobPlan):
         yield from self.arms
 
     def measured(self, key: str) -> set[str]:
-        """Which of the models are measured under this key: names of arms, and keys of teachers."""
+        """The models that are measured under this key: names of arms, and keys of teachers."""
         evaluations = Teachers(self.storage)
         arms = {arm.name for arm in self.arms}.intersection(Measurements(self.run).folder(key).record_names())
         return arms | {item.key for item in self.teachers if evaluations.read_evaluation(item.key, key) is not None}
@@ -235,8 +243,10 @@ def _teachers_of(arms: Sequence[Arm], space: Space, storage: Storage, name: str)
 
 
 def _nets(space: Space, storage: Storage, measures: Sequence[MeasureSettings]) -> tuple[Any, ...]:
-    """The settings of the feature nets that are not trained yet, one of each net. Raises UserError for a net that is
-    present and not good enough."""
+    """The settings of the feature nets that are not trained yet, one of each net.
+
+    Raises UserError for a net that is present and not good enough.
+    """
     nets = FeatureNets(storage)
     keys = [(space.module.features_key(measure.spec), measure.spec) for measure in measures]
     requested: dict[str, Any] = {key: spec for key, spec in keys if key is not None}
@@ -250,7 +260,7 @@ def _nets(space: Space, storage: Storage, measures: Sequence[MeasureSettings]) -
 
 
 def _check_measured_alike(plan: RemeasurePlan) -> None:
-    """Raises UserError for an arm with its own evaluation settings: no measure would be the same for all."""
+    """Refuse an arm with its own evaluation settings: no measure would be the same for all."""
     module = plan.space.module
     local_key = module.evaluation_key(plan.space.spec)
     for arm in plan.arms:
@@ -259,7 +269,7 @@ def _check_measured_alike(plan: RemeasurePlan) -> None:
 
 
 def _cohorts(plan: RemeasurePlan) -> Iterator[Cohort]:
-    """What remains to measure, the teachers first, the measures of a model in groups."""
+    """The remaining measurements, the teachers first, the measures of a model in groups."""
     module, method = plan.space.module, plan.space.method
     on = local_device(plan.space) or Device(threads=threads_of_worker(plan.space))
     measured = {measure.key: plan.measured(measure.key) for measure in plan.measures}
@@ -284,7 +294,7 @@ def _groups(measures: Sequence[MeasureSettings], count: int) -> Iterator[Sequenc
 
 
 def _check_models(plan: RemeasurePlan) -> None:
-    """Raises UserError when a model to be measured is not what its training stored; at a URI the workers check."""
+    """Refuse to measure a model that its training did not store; at a URI the workers check."""
     local = plan.run.files.local
     for name in dict.fromkeys(arm.name for cohort in plan.cohorts for arm in cohort.arms if arm.name != TEACHER):
         try:

@@ -1,1 +1,1 @@
-"""Reporting of finished arms to other programs: TensorBoard always, MLflow and Weights & Biases if declared."""
+"""Reports of finished arms to trackers: TensorBoard always, MLflow and W&B if declared."""

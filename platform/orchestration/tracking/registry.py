@@ -19,7 +19,7 @@ Log = Callable[[RunFolder, str, Record], None]
 
 
 def registered(name: str) -> str:
-    """Raises ValueError for a name that is no tracker's."""
+    """Return the name of a tracker; raise ValueError for any other name."""
     if name not in TRACKERS:
         raise ValueError(f"must be one of {', '.join(TRACKERS)}")
     return name
@@ -32,7 +32,7 @@ def log_of(name: str) -> Log:
 
 
 def refuse_missing(names: Sequence[str]) -> None:
-    """Raises UserError when a tracker that the space names is not installed."""
+    """Check that the trackers that the space names are installed; raise UserError otherwise."""
     for name in names:
         if importlib.util.find_spec(name) is None:
             raise UserError(f"tracking: {name} is not installed; pip install {_module(name).PACKAGE}, or leave it out")

@@ -15,9 +15,10 @@ Scalar = tuple[str, int, float]  # tag, step, value
 
 
 def scalars_of(record: Mapping[str, Any]) -> Iterator[Scalar]:
-    """The curves of an arm's record, and its values at the last step: `values/value`, `values/weak/value`.
+    """The curves of an arm's record, and its values at the last step.
 
-    Not all trackers accept the parentheses of `value(weak)`, and a metric cannot be a folder of others.
+    These are called `values/value` and `values/weak/value`: not all trackers accept the parentheses
+    of `value(weak)`, and a metric cannot be a folder of others.
     """
     for row in record.get("tables", {}).get("curves", ()):
         for name, value in row.items():
@@ -43,6 +44,6 @@ def labels_of(run: RunFolder, arm: str, record: Record) -> dict[str, str]:
 
 
 def companion_folder(run: RunFolder) -> Path:
-    """Where a tracker keeps its files: in the storage, or for a URI in results/ of this checkout."""
+    """The folder of a tracker's files: the storage, or for a URI results/ of this checkout."""
     local = run.storage.local
     return local if local is not None else ROOT / "results"

@@ -1,4 +1,4 @@
-"""What Ray Tune runs next: planned cohorts in their order (`queue`), or what Optuna suggests (`searcher`, `studies`).
+"""The next cohorts of Ray Tune: planned (`queue`), or by Optuna (`searcher`, `studies`).
 
 Optuna is imported when a search begins, not for other designs.
 """

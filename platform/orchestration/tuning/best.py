@@ -1,4 +1,4 @@
-"""The best settings of a search as a separate space, ready to run: `best.yaml` in the run folder."""
+"""The best settings of a search as a separate space, ready to run: the run's `best.yaml`."""
 
 from __future__ import annotations
 

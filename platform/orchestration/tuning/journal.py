@@ -35,7 +35,7 @@ class Journal(BaseJournalBackend):
         self._logs += logs
 
     def flush(self) -> None:
-        """Stores what is new. Raises OSError."""
+        """Store what is new. Raises OSError."""
         if self._flushed == len(self._logs):
             return
         local = self._files.local

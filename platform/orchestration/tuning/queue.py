@@ -1,5 +1,7 @@
-"""Cohorts handed to Ray Tune individually: each is a trial. A grid of them would be copied entirely for each trial
-made of it."""
+"""Cohorts handed to Ray Tune individually: each is a trial.
+
+A grid of them would be copied entirely for each trial made of it.
+"""
 
 from __future__ import annotations
 
@@ -101,7 +103,10 @@ class Metered(FifoQueue):
 
 
 class TuneStopped(BaseException):
-    """A request to stop Tune. No Exception: after these it would first wait for its actors to end."""
+    """A request to stop Tune.
+
+    No Exception: after these it would first wait for its actors to end.
+    """
 
 
 class StopWhenSet(Stopper):

@@ -1,4 +1,4 @@
-"""Optuna studies behind Ray Tune's Searcher interface: a Tune trial is a cohort of multiple suggestions.
+"""Optuna studies behind Ray Tune's Searcher interface: a trial is a cohort of suggestions.
 
 A resumed search repeats just the suggestions that have no result.
 """
@@ -24,10 +24,11 @@ SeedTrial = tuple[OpenStudy, FrozenTrial, int]  # a suggestion and the number of
 
 
 class StudySearcher(CohortQueue):
-    """Ask the study with the most remaining suggestions for up to `size` per cohort, and report results to it.
+    """A queue that asks the study with the most remaining suggestions and reports results to it.
 
-    With multiple seeds, a suggestion trains one seed at a time, so that a race can stop it early; its study gets the
-    mean. A cohort has one seed. A suggestion that waits for its next seed comes before new suggestions.
+    It asks for up to `size` per cohort. With multiple seeds, a suggestion trains one seed at a
+    time, so that a race can stop it early; its study gets the mean. A cohort has one seed. A
+    suggestion that waits for its next seed comes before new suggestions.
     """
 
     def __init__(self, studies: Sequence[OpenStudy], size: int) -> None:
@@ -90,8 +91,11 @@ class StudySearcher(CohortQueue):
         return []
 
     def _next(self) -> tuple[str, list[SeedTrial]]:
-        """The next cohort and its name: an unfinished cohort, with a checkpoint of that name, or as many new arms as
-        can train together."""
+        """The next cohort and its name.
+
+        An unfinished cohort, with a checkpoint of that name, or as many new arms as can train
+        together.
+        """
         if self._unfinished:
             return self._unfinished.popitem()
         following = any(i for _, _, i in self._waiting)
@@ -136,7 +140,7 @@ class StudySearcher(CohortQueue):
         return self._writable[key]
 
     def _tell(self, study: OpenStudy, trial: FrozenTrial, i: int) -> list[SeedTrial]:
-        """Reports the suggestion's recorded result on this seed to the study.
+        """Report the suggestion's recorded result on this seed to the study.
 
         Returns its next seed, if any.
         """
@@ -171,7 +175,7 @@ class StudySearcher(CohortQueue):
         return []
 
     def _is_stopped(self, study: OpenStudy, trial: FrozenTrial, seeds: int) -> bool:
-        """Whether a suggestion is so far behind the best after this many seeds that it gets no further seed."""
+        """Whether a suggestion is too far behind the best after this many seeds to get another one."""
         options = study.search.options
         if seeds not in options.early_looks:
             return False
@@ -198,7 +202,10 @@ def _current_trial(study: OpenStudy, trial: FrozenTrial) -> FrozenTrial:
 
 
 def _remaining_trials(study: OpenStudy) -> int:
-    """Return how many suggestions are left to ask for. Failed ones are replaced, up to half the number to search."""
+    """Return the number of suggestions left to ask for.
+
+    Failed ones are replaced, up to half the number to search.
+    """
     suggestions, target = study.requested_trials(), study.search.options.searched
     failed = sum(trial.state == TrialState.FAIL for trial in suggestions)
     return target - (len(suggestions) - failed) - max(0, failed - target // 2)

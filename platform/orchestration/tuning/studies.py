@@ -1,4 +1,4 @@
-"""Optuna's side of a search: the studies in the journal of the run folder, a study for each searched cell.
+"""Optuna's side of a search: a study for each searched cell, in the run folder's journal.
 
 The journal is the only state.
 """
@@ -36,7 +36,10 @@ REQUESTED = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED, TrialSt
 
 @dataclass(frozen=True, kw_only=True)
 class OpenStudy:
-    """A study and its subject. `objectives` are columns, each with the sign that makes less of it better."""
+    """A study and its subject.
+
+    `objectives` are columns, each with the sign that makes less of it better.
+    """
 
     search: CellSearch
     study: optuna.Study
@@ -98,7 +101,7 @@ class OpenStudy:
         return {key: _value(value, self.search.knobs[key]) for key, value in trial.params.items()}
 
     def values(self, trial: FrozenTrial) -> Mapping[str, Any]:
-        """What was measured of a suggestion, by column: of multiple seeds, the means."""
+        """The measured values of a suggestion, by column: of multiple seeds, the means."""
         if WARM in trial.user_attrs:
             return dict(trial.user_attrs["values"])
         measured = [record["values"] for i in range(self.seeds) if (record := self.record(trial, i))]
@@ -158,7 +161,10 @@ def violations(options: Tuning, values: Mapping[str, Any]) -> dict[str, float]:
 
 
 def best_configs(studies: Sequence[OpenStudy]) -> BestConfigs | None:
-    """The patches that each search has found; None while a search still has suggestions to make, or to finish."""
+    """The patches that each search has found.
+
+    None while a search still has suggestions to make, or to finish.
+    """
     for study in studies:
         required = study.requested_trials()
         is_running = any(trial.state == TrialState.RUNNING for trial in required)
@@ -171,7 +177,10 @@ def best_configs(studies: Sequence[OpenStudy]) -> BestConfigs | None:
 
 
 def recorded_arms(space: Space, run: RunFolder) -> tuple[Arm, ...]:
-    """Each arm that a search has so far: those searched and, once its studies are over, those of the second stage."""
+    """Each arm that a search has so far.
+
+    Those searched and, once its studies are over, those of the second stage.
+    """
     if not run.searching():
         return ()
     studies = open_studies(space, run)
@@ -181,7 +190,10 @@ def recorded_arms(space: Space, run: RunFolder) -> tuple[Arm, ...]:
 
 
 def open_studies(space: Space, run: RunFolder, earlier: Sequence[WarmStartTrial] = ()) -> tuple[OpenStudy, ...]:
-    """The run's studies; a new study begins with `earlier` arms, the space's settings and those of `design.start`."""
+    """The run's studies.
+
+    A new study begins with `earlier` arms, the space's settings and those of `design.start`.
+    """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     journal = Journal(run)
     storage = JournalStorage(journal)
@@ -276,4 +288,7 @@ def _sampler(options: Tuning, seed: int) -> optuna.samplers.BaseSampler:
 
 class _BruteForce(optuna.samplers.BruteForceSampler):
     def after_trial(self, *arguments: Any) -> None:
-        """No-op: Optuna's method would end its loop after the last combination; this code has no such loop."""
+        """Do nothing: Optuna's method would end its loop after the last combination.
+
+        This code has no such loop.
+        """

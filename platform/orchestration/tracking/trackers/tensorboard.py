@@ -1,6 +1,7 @@
-"""TensorBoard's event files, written without TensorBoard: a record is a length, an Event message, and their checksums.
+"""TensorBoard's event files, written without TensorBoard.
 
-tensorboardX and torch.utils.tensorboard import torch, which the driver of a sweep has no other use for.
+A record is a length, an Event message, and their checksums. tensorboardX and
+torch.utils.tensorboard import torch, which the driver of a sweep has no other use for.
 """
 
 from __future__ import annotations

@@ -9,7 +9,10 @@ PACKAGE = "wandb"  # what to install
 
 
 def log(run: RunFolder, arm: str, record: Record) -> None:
-    """A run of the project named by the sweep; its id is that of the arm, which prevents duplicates."""
+    """Log an arm as a run of the project named by the sweep.
+
+    Its id is that of the arm, which prevents duplicates.
+    """
     import wandb
 
     folder = companion_folder(run)  # it makes a folder wandb in it
