@@ -48,7 +48,7 @@ def job_of(space: Space, run: RunFolder, kind: JobKind = "cohort") -> Job:
 def run_queue(queue: CohortQueue, job: Job, resources: Resources, slots: int, stop: threading.Event) -> None:
     """Run the cohorts that a search suggests until it has enough.
 
-    Arms that fail for good are recorded as such. Raises Stopped soon after `stop` is set.
+    Arms that fail for good are recorded as such. Raises TuneStopped soon after `stop` is set.
     """
     for cohort, traceback in _run(queue, job, resources, slots, resources.max_retries, stop):
         _record_failure(job, cohort, traceback)
@@ -65,7 +65,7 @@ def run_cohorts(
     """Run each cohort until a limit of the `meter` is reached; return that limit, if any.
 
     Blocks. What cannot be finished, with its cohort or separately, has its traceback in the logs;
-    an arm in training is recorded as failed. Raises Stopped soon after `stop` is set.
+    an arm in training is recorded as failed. Raises TuneStopped soon after `stop` is set.
     """
     from branchwise.orchestration.tuning.queue import FifoQueue, Metered
 

@@ -140,7 +140,7 @@ class Display:
         self._show(name, fraction, f"{which}{state['phase']} {state['step']}/{state['steps']}{_details(state)}")
 
     def trained(self, name: str) -> None:
-        """Shows that what trained under this name is ready."""
+        """Show that what trained under this name is ready."""
         self._show(name, 1.0, "ready")
         self._on_training(name, "ready")
 

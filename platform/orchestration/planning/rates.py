@@ -36,7 +36,7 @@ def read_rates(device: str) -> tuple[Mapping[str, Any], ...]:
 
 
 def add_rates(device: str, rates: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> Path:
-    """Adds to the rates of a device, instead of those of the same kind, net and way; atomically."""
+    """Add rates of a device, atomically; they replace those of the same kind, net and way."""
     file = rates_file(device)
     new = {_key(rate): rate for rate in rates}
     stored = [rate for rate in read_rates(device) if _key(rate) not in new]

@@ -135,8 +135,10 @@ def _plain(value: Any) -> Any:
 
 
 def _teacher_values(space: Space, record: Record, evaluations: Evaluations) -> dict[str, Any]:
-    """The teacher of an arm, and its numbers: `teacher_X` for each X that may be claimed about,
-    measured as the arm's is."""
+    """The teacher of an arm, and its numbers, measured as the arm's.
+
+    Those are `teacher_X` for each X that may be claimed about.
+    """
     teacher_spec = space.method.teacher(record["patch"])
     if teacher_spec is None:
         return {"teacher": None}
