@@ -1,4 +1,4 @@
-"""Moments and neighbours against 1,000,000 reference features in a file: seconds, and memory without its pages.
+"""Moments and neighbors against 1,000,000 reference features in a file: seconds, and memory without its pages.
 
     .venv/bin/python benchmarks/references.py [--references 1000000] [--dims 64]
 
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.lib.format import open_memmap
 
-from branchwise.trainables.dash.evaluation import metrics, neighbours
+from branchwise.trainables.dash.evaluation import metrics, neighbors
 
 SAMPLES, SUBSET = 10_000, 20_000
 
@@ -56,8 +56,8 @@ def main() -> None:
         print(f"streamed against direct on {SUBSET:,}: largest difference {worst:.1e}")
         print(f"distance of the samples: {metrics.frechet_distance(metrics.statistics(samples), moments):.4f}")
         started = time.perf_counter()
-        chosen = reference[neighbours.chosen(len(reference))]
-        result = neighbours.compare(samples, chosen, neighbours.radii(chosen, "cpu"))
+        chosen = reference[neighbors.chosen(len(reference))]
+        result = neighbors.compare(samples, chosen, neighbors.radii(chosen, "cpu"))
         message = ", ".join(f"{name} {value:.4f}" for name, value in result.items())
         print(f"against {len(chosen):,} of them: {message}; {time.perf_counter() - started:.1f} s")
         status = Path("/proc/self/status").read_text().splitlines()

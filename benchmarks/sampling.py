@@ -5,7 +5,7 @@
 Both sample with guidance, so two passes a step. `diffusers` is its scheduler in the loop of its documentation, on the
 same net, labels and noise: it has no pipeline that samples a class-conditional UNet2DModel with guidance, so the two
 lines that mix the branches are added to it. A few sampler steps represent fifty: each costs the same.
-`bf16` is the same net under autocast, `together` a vectorised pass for all students.
+`bf16` is the same net under autocast, `together` a vectorized pass for all students.
 """
 
 from __future__ import annotations

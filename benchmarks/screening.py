@@ -13,7 +13,7 @@ residual SDs, and all pairs of them interact by half of that. Columns, a line pe
   here only rank.
 
 A second table has eight components in 16 runs at 3 and 5 seeds: why fewer than five blocks only rank. A few sweeps
-of each setting are analyzed by the project's code to verify the vectorised p-values. Seconds.
+of each setting are analyzed by the project's code to verify the vectorized p-values. Seconds.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Shared style of the plots: colours safe for colour-blind readers, fonts, and how a figure is written."""
+"""Shared style of the plots: colors safe for color-blind readers, fonts, and how a figure is written."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-# Okabe & Ito (2008), ordered so that neighbours differ clearly; yellow is omitted, it vanishes on white.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#7F7F7F", "#8C6BB1")
+# Okabe & Ito (2008), ordered so that neighbors differ clearly; yellow is omitted, it vanishes on white.
+COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#7F7F7F", "#8C6BB1")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 LINES = ("-", "--", "-.", ":")
 LOG_STEPS = ((1.0,), (1.0, 3.0), (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 5.0, 7.0))  # within a decade, the coarsest first
@@ -134,7 +134,7 @@ def _settle(figure: Figure) -> None:
 
 
 def inline_svg(plot: Plot) -> str:
-    """The SVG element for an HTML page: ids unique to the plot, ink follows the page's text colour."""
+    """The SVG element for an HTML page: ids unique to the plot, ink follows the page's text color."""
     svg = plot.svg[plot.svg.index("<svg") :]
     svg = re.sub(r'\bid="', f'id="{plot.name}-', svg)
     svg = re.sub(r'href="#', f'href="#{plot.name}-', svg)
@@ -147,7 +147,7 @@ def inline_svg(plot: Plot) -> str:
 
 
 def dark(svg: str) -> str:
-    """The SVG for a dark page: ink and grid turned, colours lighter."""
+    """The SVG for a dark page: ink and grid turned, colors lighter."""
     for light, instead in DARK.items():
         svg = svg.replace(light.lower(), instead)
     return svg
@@ -160,8 +160,8 @@ def write(plots: Sequence[Plot], folder: Path) -> None:
         (folder / f"{plot.name}.svg").write_bytes(plot.svg.encode())
 
 
-def colour(i: int) -> str:
-    return COLOURS[i % len(COLOURS)]
+def color(i: int) -> str:
+    return COLORS[i % len(COLORS)]
 
 
 def log_y(axes: Axes) -> None:

@@ -15,7 +15,7 @@ from matplotlib.colors import to_rgb
 
 from branchwise.analysis.declared.distributions import distribution, token
 from branchwise.analysis.records.run import Run
-from branchwise.analysis.report.figures import COLOURS, INK, Plot, colour, log_y, new_figure, render
+from branchwise.analysis.report.figures import COLORS, INK, Plot, color, log_y, new_figure, render
 from branchwise.analysis.report.text import Table, number
 from branchwise.analysis.statistics.sequential.searched import searched
 from branchwise.run_files.columns import Better
@@ -163,7 +163,7 @@ def _slice(axes: Axes, arms: pd.DataFrame, key: str, knob: Mapping[str, Any]) ->
         at = values.astype(float).tolist()
         if "log_uniform" in knob or "log_int" in knob:
             axes.set_xscale("log")
-    shades = [(*to_rgb(colour(0)), alpha) for alpha in np.linspace(0.25, 1.0, len(arms))]
+    shades = [(*to_rgb(color(0)), alpha) for alpha in np.linspace(0.25, 1.0, len(arms))]
     axes.scatter(at, arms["value"], color=shades, s=22, linewidths=0)
     axes.set_xlabel(key)
 
@@ -183,9 +183,9 @@ def front(run: Run) -> Plot | None:
     best = unbeaten(arms[[first, *others]].to_numpy(dtype=float) * signs)
     figure, panels = new_figure(max(4.8, 4.4 * len(others)), 3.6, columns=len(others), sharey=True)
     for axes, other in zip(panels, others, strict=True):
-        axes.scatter(arms[other], arms[first], color=colour(0), alpha=0.45, s=22, linewidths=0, label="searched")
+        axes.scatter(arms[other], arms[first], color=color(0), alpha=0.45, s=22, linewidths=0, label="searched")
         edge = arms[best].sort_values(other)
-        axes.plot(edge[other], edge[first], "o", color=COLOURS[5], markersize=6, markeredgecolor=INK, label="unbeaten")
+        axes.plot(edge[other], edge[first], "o", color=COLORS[5], markersize=6, markeredgecolor=INK, label="unbeaten")
         axes.set_xlabel(other)
     panels[0].set_ylabel(run.metric if first == "value" else first)
     panels[0].legend(loc="best")
@@ -195,7 +195,7 @@ def front(run: Run) -> Plot | None:
 
 
 def unbeaten(values: np.ndarray) -> np.ndarray:
-    """Which rows (n, objectives), all to be minimised, no other row beats: bool (n,)."""
+    """Which rows (n, objectives), all to be minimized, no other row beats: bool (n,)."""
     no_worse = (values[:, None] <= values[None]).all(axis=2)
     better = (values[:, None] < values[None]).any(axis=2)
     return np.logical_not((no_worse & better).any(axis=0))

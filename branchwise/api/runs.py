@@ -138,7 +138,7 @@ def search(
         metric: Key of the returned dict that counts.
         direction: "maximize" or "minimize".
         arms: Number of configurations to try.
-        search_seeds: Seeds of each configuration, with the mean over them optimised. From 3 on, a paired race stops
+        search_seeds: Seeds of each configuration, with the mean over them optimized. From 3 on, a paired race stops
             configurations that are behind the best.
         seeds: Fresh seeds on which the best configuration is compared with the function's settings.
         settings: As for `ablate`.

@@ -26,7 +26,7 @@ def shifted(images, labels):
 
 
 def smoothed(images):
-    """The images, each pixel with a share of its four neighbours."""
+    """The images, each pixel with a share of its four neighbors."""
     grids = images.reshape(-1, 8, 8)
     around = sum(np.roll(grids, by, axis) for axis in (1, 2) for by in (-1, 1))
     return (grids / 2 + around / 8).reshape(-1, 64)

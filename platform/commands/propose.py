@@ -36,10 +36,8 @@ def main(arguments: list[str], program: str) -> int:
         for line in str(error).splitlines():
             print(f"{program}: {printable(line)}", file=sys.stderr)
         return 2
-    colour = "colour" if match.channels == 3 else "grey"
-    print(
-        f"{len(match.classes)} classes, {match.images:,} images, {match.side}x{match.side} in {colour}: {options.out}"
-    )
+    color = "color" if match.channels == 3 else "grey"
+    print(f"{len(match.classes)} classes, {match.images:,} images, {match.side}x{match.side} in {color}: {options.out}")
     print(f"Classes: {single_line(class_names(match.classes, match.counts))}")
     for note in match.notes:
         print(f"Note: {single_line(note)}")

@@ -30,7 +30,7 @@ from branchwise.analysis.report.build import build_report
 from branchwise.analysis.report.figures import SINGLE_COLUMN, TWO_COLUMNS, log_y, new_figure, style
 from branchwise.analysis.report.plots import evidence
 from branchwise.analysis.report.plots.axes import percent_ticks, span
-from branchwise.analysis.report.plots.palette import cell_colour, cell_title, in_order
+from branchwise.analysis.report.plots.palette import cell_color, cell_title, in_order
 from branchwise.analysis.report.plots.samples import SampleGrid, read_grid, sample_rows
 from branchwise.analysis.statistics.findings import analyze_part
 from branchwise.analysis.statistics.model import Estimate
@@ -180,12 +180,12 @@ def test_infinite_interval_keeps_axis_range() -> None:
     assert -1 < low < 0 < 0.3 < high < 1
 
 
-def test_cells_have_distinct_stable_colours(full_run: Path) -> None:
+def test_cells_have_distinct_stable_colors(full_run: Path) -> None:
     run = load_run(full_run)
     order = in_order(run)
     assert order[:2] == ["base", "uncond_branch"]
     assert order[-3:] == ["full", "scratch", "composite"]
-    assert len({cell_colour(run, cell) for cell in order}) == len(order) == 10
+    assert len({cell_color(run, cell) for cell in order}) == len(order) == 10
 
 
 def test_cells_as_text(leveled: Path) -> None:

@@ -64,9 +64,9 @@ def test_effects_that_replicate_or_reverse(folder: Path) -> None:
     def reversed_(arms: pd.DataFrame) -> Any:
         """Values in which the first component does harm, by as much as it did good."""
         on = arms[f"component.{first}"].astype("boolean").fillna(False)
-        centred = np.log(arms["value"])
-        means = centred.groupby(on).transform("mean")
-        return np.exp(2 * means.mean() - 2 * means + centred)
+        centered = np.log(arms["value"])
+        means = centered.groupby(on).transform("mean")
+        return np.exp(2 * means.mean() - 2 * means + centered)
 
     add(folder, "same", lambda arms: 3 * arms["value"], space="other")
     measured = read(folder)

@@ -1,4 +1,4 @@
-"""A labelled folder of real pictures: crops of photographs that installed packages ship, a class for each region."""
+"""A labeled folder of real pictures: crops of photographs that installed packages ship, a class for each region."""
 
 from __future__ import annotations
 

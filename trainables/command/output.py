@@ -31,7 +31,7 @@ _MOVES = re.compile(r"\x1b\[[0-9;?]*[A-HJSTf]|\r|\x08+")  # of the cursor: what 
 
 
 def plain_lines(text: str) -> Iterator[str]:
-    """Yield the lines that a terminal would have displayed, without colours."""
+    """Yield the lines that a terminal would have displayed, without colors."""
     if text.isprintable():  # the usual case
         yield text
         return

@@ -9,14 +9,14 @@ from branchwise.analysis.report.plots.axes import effect_axis, interval, rows, s
 from branchwise.analysis.statistics.comparisons.data_sets import Across
 from branchwise.analysis.statistics.model import Estimate
 
-COLOUR = "#0072B2"
+COLOR = "#0072B2"
 
 
 def forest(estimates: Across) -> Plot:
     """Each run's effect, the mean and the prediction interval, a block of rows for each component."""
     lines: list[tuple[str, Estimate, str, str]] = []
     for name, each in estimates.effects.items():
-        lines += [(f"{name}: {run}", e, COLOUR, "o") for run, e in zip(estimates.runs, each, strict=True)]
+        lines += [(f"{name}: {run}", e, COLOR, "o") for run, e in zip(estimates.runs, each, strict=True)]
         item = estimates.combined[name]
         if item.mean.has_value:
             lines.append((f"{name}: mean", item.mean, INK, "D"))

@@ -9,24 +9,24 @@ from matplotlib.figure import Figure
 
 from branchwise.analysis.declared.cells import BASE, FULL
 from branchwise.analysis.report.figures import (
-    COLOURS,
+    COLORS,
     INK,
     SINGLE_COLUMN,
     TWO_COLUMNS,
     Plot,
-    colour,
+    color,
     new_figure,
     render,
 )
 from branchwise.analysis.report.plots.axes import effect_axis, interval, rows, span, value_axis, zero_line
-from branchwise.analysis.report.plots.palette import FULL_COLOUR, cell_colour, component_title
+from branchwise.analysis.report.plots.palette import FULL_COLOR, cell_color, component_title
 from branchwise.analysis.report.text import TIMES, with_minus
 from branchwise.analysis.report.wording import conclusion, effect_text, natural
 from branchwise.analysis.statistics.attribution import ScaleResult
 from branchwise.analysis.statistics.findings import Findings
 from branchwise.analysis.statistics.model import Estimate
 
-HELPS, HARMS = COLOURS[0], COLOURS[5]
+HELPS, HARMS = COLORS[0], COLORS[5]
 LABEL_INCHES = 0.5  # the width of a number next to a bar
 MAX_PANELS = 6  # outcomes in a single plot, the primary first
 
@@ -57,8 +57,8 @@ def attribution_bars(findings: Findings) -> Plot | None:
         for j, row in enumerate(estimated):
             estimate: Estimate = getattr(row, name)
             if i == 0 and estimate.has_value:
-                axes.barh(j - 0.24, estimate.value, height=0.22, color=colour(0), alpha=0.3)
-            interval(axes, estimate, j + (i - 1) * 0.24, colour(i), marker, label if j == 0 else "")
+                axes.barh(j - 0.24, estimate.value, height=0.22, color=color(0), alpha=0.3)
+            interval(axes, estimate, j + (i - 1) * 0.24, color(i), marker, label if j == 0 else "")
     rows(axes, [component_title(findings.run, row.component) for row in estimated])
     zero_line(axes)
     effect_axis(axes.xaxis, scale, low, high)
@@ -96,7 +96,7 @@ def waterfall(findings: Findings) -> Plot | None:
     last = len(names) - 1
     axes.plot([steps[-1]] * 2, [last - 1, last], color=INK, linewidth=0.6, linestyle=":")
     for y, at, cell in ((0, steps[0], BASE), (last, steps[-1], FULL)):
-        axes.plot(at, y, "o", color=cell_colour(findings.run, cell), markersize=5.5, clip_on=False)
+        axes.plot(at, y, "o", color=cell_color(findings.run, cell), markersize=5.5, clip_on=False)
     rows(axes, names)
     axes.use_sticky_edges = False  # bars would stick to the axis and leave their labels no room
     axes.margins(x=0.28)
@@ -146,7 +146,7 @@ def outcome_panels(findings: Findings) -> Plot | None:
         low, high = span(row.effect for row in scale.rows)
         axes.set_xlim(low, high)
         for j, row in enumerate(scale.rows):
-            interval(axes, row.effect, j, colour(0) if i == 0 else INK)
+            interval(axes, row.effect, j, color(0) if i == 0 else INK)
         rows(axes, names if i % columns == 0 else [""] * len(names))
         zero_line(axes)
         effect_axis(axes.xaxis, scale, low, high)
@@ -171,7 +171,7 @@ def standings(findings: Findings) -> Plot | None:
     low, high = span(estimate for *_, estimate in result)
     axes.set_xlim(low, high)
     for i, (against, _, estimate) in enumerate(result):
-        interval(axes, estimate, i, cell_colour(findings.run, against), "D")
+        interval(axes, estimate, i, cell_color(findings.run, against), "D")
     rows(axes, [f"{against}\n({role})" if role != "a baseline" else against for against, role, _ in result])
     zero_line(axes)
     effect_axis(axes.xaxis, scale, low, high, "full ")
@@ -194,7 +194,7 @@ def interactions(findings: Findings) -> Plot | None:
     low, high = span(estimate for _, estimate in effects)
     axes.set_xlim(low, high)
     for i, (members, estimate) in enumerate(effects):
-        interval(axes, estimate, i, FULL_COLOUR if len(members) == 1 else INK, "o" if len(members) == 1 else "s")
+        interval(axes, estimate, i, FULL_COLOR if len(members) == 1 else INK, "o" if len(members) == 1 else "s")
     rows(axes, [_names(members, findings) for members, _ in effects])
     axes.axhline(len(run.components) - 0.5, color=INK, linewidth=0.5, linestyle=":")
     zero_line(axes)

@@ -55,9 +55,9 @@ def verdict_board(findings: Findings) -> Plot | None:
             (EVIDENCE, numbers, INK, "normal"),
             (P, [p_text(verdict.test.p_holm)], INK, "normal"),
         )
-        for x, lines, colour, weight in columns:
+        for x, lines, color, weight in columns:
             text = "\n".join(lines)
-            axes.text(x, y, text, fontsize=8.5, color=colour, fontweight=weight, va="top", linespacing=1.3,
+            axes.text(x, y, text, fontsize=8.5, color=color, fontweight=weight, va="top", linespacing=1.3,
                       ha="right" if x == P else "left")  # fmt: skip
         y += tall
     statuses = "; ".join(f"{verdict.claim.text}: {verdict.status}" for verdict in findings.verdicts)

@@ -12,7 +12,7 @@ from branchwise.analysis.declared.cells import BASE, FULL, TEACHER
 from branchwise.analysis.declared.factors import OFF, ON
 from branchwise.analysis.report.figures import GRID, INK, TWO_COLUMNS, Plot, new_figure, render
 from branchwise.analysis.report.plots.axes import effect_axis, interval, rows, span, value_axis, zero_line
-from branchwise.analysis.report.plots.palette import cell_colour, component_title
+from branchwise.analysis.report.plots.palette import cell_color, component_title
 from branchwise.analysis.report.text import number
 from branchwise.analysis.report.wording import natural
 from branchwise.analysis.statistics.findings import Findings
@@ -22,7 +22,7 @@ from branchwise.analysis.statistics.table import CellRow
 MAX_ROWS = 40  # rows of a plot that a reader can still distinguish
 MAX_DOTS = 200  # seeds drawn in a single row
 LETTER = 0.065  # inches of a level's name
-FLOOR_COLOUR = "#7F7F7F"
+FLOOR_COLOR = "#7F7F7F"
 
 
 def cell_forest(findings: Findings) -> Plot | None:
@@ -81,10 +81,10 @@ def _values(axes: Axes, cells: Sequence[CellRow], single: Sequence[CellRow], fin
     for i, row in enumerate(cells):
         values = run.results.loc[run.results["cell"] == row.cell, scale.outcome.name].to_numpy(dtype=float)
         dots = values[:MAX_DOTS]
-        axes.plot(dots, np.full(len(dots), i), "o", color=cell_colour(run, row.cell), alpha=0.55, markeredgewidth=0)
+        axes.plot(dots, np.full(len(dots), i), "o", color=cell_color(run, row.cell), alpha=0.55, markeredgewidth=0)
         axes.plot(row.mean, i, "|", color=INK, markersize=10, markeredgewidth=1.6)
     for i, row in enumerate(single, start=len(cells)):
-        tint = cell_colour(run, TEACHER) if row.cell == TEACHER else FLOOR_COLOUR
+        tint = cell_color(run, TEACHER) if row.cell == TEACHER else FLOOR_COLOR
         axes.axvline(row.mean, color=tint, linestyle="--" if row.cell == TEACHER else ":", linewidth=1)
         axes.plot(row.mean, i, "D", color=tint)
     value_axis(axes, scale)
@@ -98,7 +98,7 @@ def _changes(axes: Axes, visible: Sequence[CellRow], findings: Findings) -> None
     low, high = span(change for *_, change in changes)
     axes.set_xlim(low, high)
     for i, row, change in changes:
-        interval(axes, change, i, cell_colour(run, row.cell), "s")
+        interval(axes, change, i, cell_color(run, row.cell), "s")
     zero_line(axes)
     effect_axis(axes.xaxis, scale, low, high)
     axes.set_xlabel(f"{axes.get_xlabel()}\nagainst {scale.reference}")

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from branchwise.analysis.declared.factors import Factor
-from branchwise.analysis.report.figures import INK, MARKERS, TWO_COLUMNS, Plot, colour, new_grid, render
+from branchwise.analysis.report.figures import INK, MARKERS, TWO_COLUMNS, Plot, color, new_grid, render
 from branchwise.analysis.report.plots.axes import effect_axis, interval, span, zero_line
 from branchwise.analysis.report.plots.palette import component_title
 from branchwise.analysis.report.text import p_is
@@ -56,11 +56,11 @@ def _levels(axes: Axes, factor: Factor, result: list[LevelRow]) -> None:
     places = factor.doses or tuple(map(float, range(len(factor.levels))))
     at = dict(zip(factor.levels, places, strict=True))
     zero_line(axes, upright=True)
-    axes.plot(at[factor.reference], 0, "o", markerfacecolor="none", color=colour(0), markersize=5.5)
+    axes.plot(at[factor.reference], 0, "o", markerfacecolor="none", color=color(0), markersize=5.5)
     effects = {factor.reference: 0.0} | {row.level: row.estimate.value for row in result if row.level != TREND}
     for row in result:
         if row.level != TREND:
-            interval(axes, row.estimate, at[row.level], colour(0), upright=True)
+            interval(axes, row.estimate, at[row.level], color(0), upright=True)
     trend = next((row for row in result if row.level == TREND), None)
     if trend is not None and len(effects) == len(factor.levels):
         lowest, highest = min(places), max(places)
@@ -122,7 +122,7 @@ def _curves(axes: Axes, budget: Budget, group: tuple[str, ...], findings: Findin
         points = [(step, scale.rows[i].effect) for step, scale in zip(budget.steps, budget.results, strict=True)]
         shift = 0.012 * largest * (group.index(name) - (len(group) - 1) / 2)
         available = [(step + shift, estimate) for step, estimate in points if estimate.has_value]
-        tint, marker = colour(i), MARKERS[i % len(MARKERS)]
+        tint, marker = color(i), MARKERS[i % len(MARKERS)]
         axes.plot([step for step, _ in available], [item.value for _, item in available], color=tint, linewidth=1)
         for j, (step, estimate) in enumerate(available):
             label = component_title(findings.run, name) if j == 0 else ""

@@ -1,4 +1,4 @@
-"""The order, colour and name of each cell, the same in all plots of a report."""
+"""The order, color and name of each cell, the same in all plots of a report."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 from branchwise.analysis.declared.cells import BASE, FULL, TEACHER
 from branchwise.analysis.records.run import Run
-from branchwise.analysis.report.figures import COLOURS, LINES, MARKERS
+from branchwise.analysis.report.figures import COLORS, LINES, MARKERS
 
-FULL_COLOUR, TEACHER_COLOUR, BASE_COLOUR = COLOURS[0], COLOURS[2], COLOURS[6]
+FULL_COLOR, TEACHER_COLOR, BASE_COLOR = COLORS[0], COLORS[2], COLORS[6]
 MAX_CURVES = 4  # in a panel, next to the full method's
 MAX_PANELS = 4  # side by side; cells beyond that are not drawn
-CELL_COLOURS = ("#E69F00", "#56B4E9", "#D55E00", "#CC79A7", "#8C6BB1", "#8C564B")
-BASELINE_COLOURS = ("#A0522D", "#7A7A00", "#4D4D8F", "#B0307A")
+CELL_COLORS = ("#E69F00", "#56B4E9", "#D55E00", "#CC79A7", "#8C6BB1", "#8C564B")
+BASELINE_COLORS = ("#A0522D", "#7A7A00", "#4D4D8F", "#B0307A")
 
 
 def in_order(run: Run) -> list[str]:
@@ -31,22 +31,22 @@ def in_groups(run: Run, present: Collection[str]) -> list[list[str]]:
     return [part[i : i + MAX_CURVES] for part in parts for i in range(0, len(part), MAX_CURVES)][:MAX_PANELS]
 
 
-def cell_colour(run: Run, cell: str) -> str:
-    role_colours = {FULL: FULL_COLOUR, BASE: BASE_COLOUR, TEACHER: TEACHER_COLOUR}
-    if cell in role_colours:
-        return role_colours[cell]
+def cell_color(run: Run, cell: str) -> str:
+    role_colors = {FULL: FULL_COLOR, BASE: BASE_COLOR, TEACHER: TEACHER_COLOR}
+    if cell in role_colors:
+        return role_colors[cell]
     if cell in run.outline.baselines:
-        return BASELINE_COLOURS[run.outline.baselines.index(cell) % len(BASELINE_COLOURS)]
-    return CELL_COLOURS[_position(run, cell) % len(CELL_COLOURS)]
+        return BASELINE_COLORS[run.outline.baselines.index(cell) % len(BASELINE_COLORS)]
+    return CELL_COLORS[_position(run, cell) % len(CELL_COLORS)]
 
 
 def cell_line(run: Run, cell: str) -> dict[str, Any]:
-    """Colour, dash and marker of a cell's line; a baseline is dashed, and so are the cells with repeated colours."""
+    """Color, dash and marker of a cell's line; a baseline is dashed, and so are the cells with repeated colors."""
     baseline = cell in run.outline.baselines
     at = run.outline.baselines.index(cell) if baseline else _position(run, cell)
-    repeated = 1 if baseline else at // len(CELL_COLOURS)
+    repeated = 1 if baseline else at // len(CELL_COLORS)
     marker = {FULL: "o", BASE: "s"}.get(cell) or MARKERS[2 + at % (len(MARKERS) - 2)]
-    return {"color": cell_colour(run, cell), "linestyle": LINES[repeated % len(LINES)], "marker": marker}
+    return {"color": cell_color(run, cell), "linestyle": LINES[repeated % len(LINES)], "marker": marker}
 
 
 def cell_title(run: Run, cell: str, width: int = 30) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from branchwise.analysis.report.figures import COLOURS, INK, SINGLE_COLUMN, Plot, new_figure, render
+from branchwise.analysis.report.figures import COLORS, INK, SINGLE_COLUMN, Plot, new_figure, render
 from branchwise.analysis.report.plots.axes import effect_axis, interval, rows, span, zero_line
 from branchwise.analysis.report.plots.palette import component_title
 from branchwise.analysis.report.wording import effect_text, natural, titled
@@ -11,10 +11,10 @@ from branchwise.analysis.statistics.screening import half_normal
 
 MAX_LABELS = 8  # contrasts named in the half-normal plot, the largest first
 LABEL_ROOM = 0.04  # of the largest contrast, between two names
-HELPS, HARMS = COLOURS[0], COLOURS[5]
+HELPS, HARMS = COLORS[0], COLORS[5]
 LOOKS = {
-    1: ("o", COLOURS[0], "main effect"),
-    2: ("s", COLOURS[1], "sum of interactions"),
+    1: ("o", COLORS[0], "main effect"),
+    2: ("s", COLORS[1], "sum of interactions"),
     3: ("x", INK, "higher order"),
 }
 

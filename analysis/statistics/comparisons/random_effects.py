@@ -1,7 +1,7 @@
 """Random-effects mean of an effect over multiple data sets (REML), and its intervals.
 
 The effect in each data set is drawn from a distribution with mean mu and variance tau^2, and is seen with an error of
-its own. tau^2 maximises the restricted likelihood and is never below zero; the interval of mu is Hartung and Knapp's
+its own. tau^2 maximizes the restricted likelihood and is never below zero; the interval of mu is Hartung and Knapp's
 (2001), with t quantiles of k - 1 degrees of freedom; the prediction interval for the effect in a further data set adds
 their variance of mu to tau^2, with k - 2 degrees of freedom (Partlett and Riley 2017).
 """

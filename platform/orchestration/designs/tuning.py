@@ -175,7 +175,7 @@ class Tuning(Strict):
     """
 
     searched: PositiveInt = Field(alias="arms")
-    # of each configuration; their mean is optimised
+    # of each configuration; their mean is optimized
     seeds_each: Annotated[PositiveInt, Field(le=100)] = Field(default=1, alias="seeds")
     knobs: Annotated[dict[str, Hyperparameter], Field(min_length=1)]
     algorithm: Algorithm = "optuna_tpe"
@@ -270,15 +270,15 @@ class Tuning(Strict):
         """The rows of a plan that tell how is searched, `where` being "" or "in each of 8 cells"."""
         yield "knobs", ", ".join(self.knobs)
         stopping = f", {self.scheduler} at steps {', '.join(map(str, self.rungs))}" if self.rungs else ""
-        what, optimised = f"{self.searched} arms{where}", ", ".join(self.objective_names())
+        what, optimized = f"{self.searched} arms{where}", ", ".join(self.objective_names())
         if self.seeds_each > 1:
             most = "at most " if self.early_looks else ""
             arms = f"{most}{self.searched * self.seeds_each} arms{' a cell' if where else ''}"
             what = f"{self.searched} configurations{where} on {self.seeds_each} seeds each ({arms})"
-            optimised = f"the mean of {optimised} over the seeds"
+            optimized = f"the mean of {optimized} over the seeds"
         yield (
             "search",
-            f"{what} with {self.algorithm}{stopping}, {at_a_time} cohorts at a time, optimising {optimised}",
+            f"{what} with {self.algorithm}{stopping}, {at_a_time} cohorts at a time, optimizing {optimized}",
         )
         if self.early_looks:
             after = ", ".join(map(str, self.early_looks))

@@ -180,5 +180,5 @@ def _record_failure(job: Job, cohort: Cohort, traceback: str) -> None:
 
 
 def _plain_text(traceback: str) -> str:
-    """Return the text without Ray's terminal colours."""
+    """Return the text without Ray's terminal colors."""
     return re.sub(r"\x1b\[[0-9;]*m", "", traceback)

@@ -234,7 +234,7 @@ def test_missing_program_is_reported(tree: dict[str, Any], tmp_path: Path, run: 
         (r"acc 0.1\\x08\\x08\\x08\\x08\\x08\\x08\\x08acc 0.5", "", 0.5),
         (r"\\x1b]8;;http://x\\x07acc 0.5\\x1b]8;;\\x07", "", 0.5),
     ],
-    ids=["standard error", "both", "colours", "carriage returns", "backspaces", "hyperlink"],
+    ids=["standard error", "both", "colors", "carriage returns", "backspaces", "hyperlink"],
 )
 def test_pattern_reads_what_terminal_shows(
     stdout: str, stderr: str, value: float, tree: dict[str, Any], program: Program, run: Run

@@ -126,11 +126,11 @@ def test_missing_data_message_names_remedy(name: str, tmp_path: Path) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two classes of coloured images of multiple sizes and kinds."""
-    for label, colour in (("apples", (200, 0, 0)), ("pears", (0, 180, 0))):
+    """Two classes of colored images of multiple sizes and kinds."""
+    for label, color in (("apples", (200, 0, 0)), ("pears", (0, 180, 0))):
         (tmp_path / label).mkdir()
         for i, size in enumerate([(40, 30), (16, 16), (20, 90)]):
-            Image.new("RGB", size, colour).save(tmp_path / label / f"{i}.png")
+            Image.new("RGB", size, color).save(tmp_path / label / f"{i}.png")
     Image.new("L", (10, 10), 77).save(tmp_path / "pears" / "grey.png")
     return tmp_path
 

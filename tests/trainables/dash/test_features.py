@@ -27,7 +27,7 @@ import branchwise.trainables.dash as dash
 from branchwise.run_files.sealing import sha256_of
 from branchwise.trainables.dash.data import batches, datasets, decoded, image_folder
 from branchwise.trainables.dash.diffusion import schedule
-from branchwise.trainables.dash.evaluation import features, metrics, neighbours
+from branchwise.trainables.dash.evaluation import features, metrics, neighbors
 from branchwise.trainables.dash.evaluation import reference_set as reference_sets
 from branchwise.trainables.dash.evaluation.feature_nets import classifier, dinov2, pretrained
 from branchwise.trainables.dash.settings import fetching
@@ -160,31 +160,31 @@ def test_dinov2_accepts_only_local_weights(
 
 
 def test_precision_and_recall_agree_with_torch_fidelity(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(neighbours, "TILE", 64)
+    monkeypatch.setattr(neighbors, "TILE", 64)
     samples, reference = torch.randn(300, 8), 1.3 * torch.randn(421, 8) + 0.2
     expected = prc_features_to_metric(samples, reference, prc_neighborhood=3, save_cpu_ram=True, verbose=False)
-    result = neighbours.compare(samples, reference, neighbours.radii(reference, "cpu"))
+    result = neighbors.compare(samples, reference, neighbors.radii(reference, "cpu"))
     assert result["precision"] == pytest.approx(expected["precision"], abs=1e-6)
     assert result["recall"] == pytest.approx(expected["recall"], abs=1e-6)
 
 
 def test_density_and_coverage_agree_with_their_definition(monkeypatch: pytest.MonkeyPatch) -> None:
     """Naeem et al. 2020, equations 3 and 4, with k = 5, pair by pair."""
-    monkeypatch.setattr(neighbours, "TILE", 50)
+    monkeypatch.setattr(neighbors, "TILE", 50)
     samples, reference = torch.randn(120, 4, dtype=torch.float64), 0.7 * torch.randn(90, 4, dtype=torch.float64)
     real, fake = reference.numpy(), samples.numpy()
     radius = [np.sort(np.linalg.norm(real - item, axis=1))[5] for item in real]
     inside = [[np.linalg.norm(x - y) < r for y, r in zip(real, radius, strict=True)] for x in fake]
-    result = neighbours.compare(samples, reference, neighbours.radii(reference, "cpu"))
+    result = neighbors.compare(samples, reference, neighbors.radii(reference, "cpu"))
     assert result["density"] == pytest.approx(np.sum(inside) / (5 * len(fake)))
     assert result["coverage"] == pytest.approx(np.any(inside, axis=0).mean())
-    same = neighbours.compare(reference, reference, neighbours.radii(reference, "cpu"))
+    same = neighbors.compare(reference, reference, neighbors.radii(reference, "cpu"))
     assert (same["precision"], same["recall"], same["coverage"]) == (1, 1, 1)
 
 
 def test_cmmd_agrees_with_its_definition(monkeypatch: pytest.MonkeyPatch) -> None:
     """Jayasumana et al. 2024, equation 3 with diagonals, sigma 10 and factor 1000, pair by pair."""
-    monkeypatch.setattr(neighbours, "TILE", 16)
+    monkeypatch.setattr(neighbors, "TILE", 16)
     first, second = (
         np.random.default_rng(1).standard_normal((40, 6)),
         np.random.default_rng(2).standard_normal((50, 6)) + 1,
@@ -195,9 +195,7 @@ def test_cmmd_agrees_with_its_definition(monkeypatch: pytest.MonkeyPatch) -> Non
         return float(np.mean([[np.exp(-((x - y) ** 2).sum() / 200) for y in b] for x in a]))
 
     expected = 1000 * (kernel(first, first) + kernel(second, second) - 2 * kernel(first, second))
-    assert neighbours.cmmd(torch.from_numpy(first), torch.from_numpy(second), "cpu") == pytest.approx(
-        expected, rel=1e-9
-    )
+    assert neighbors.cmmd(torch.from_numpy(first), torch.from_numpy(second), "cpu") == pytest.approx(expected, rel=1e-9)
 
 
 def test_kid_is_torch_fidelitys_to_bit() -> None:
@@ -224,8 +222,8 @@ def test_damaged_radii_are_recomputed(tmp_path: Path, monkeypatch: pytest.Monkey
         computed.append(given)
         return real(*given)
 
-    real = neighbours.radii
-    monkeypatch.setattr(neighbours, "radii", count)
+    real = neighbors.radii
+    monkeypatch.setattr(neighbors, "radii", count)
 
     def radii() -> torch.Tensor:
         labels = torch.zeros(300, dtype=torch.int64)
@@ -247,13 +245,13 @@ def test_damaged_radii_are_recomputed(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_large_reference_sets_are_subsampled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(neighbours, "MAX_REFERENCES", 100)
-    chosen, repeated = neighbours.chosen(1000), neighbours.chosen(1000)
+    monkeypatch.setattr(neighbors, "MAX_REFERENCES", 100)
+    chosen, repeated = neighbors.chosen(1000), neighbors.chosen(1000)
     assert isinstance(chosen, Tensor)
     assert isinstance(repeated, Tensor)
     assert len(chosen.unique()) == 100
     assert torch.equal(chosen, repeated)
-    assert neighbours.chosen(100) == slice(None)
+    assert neighbors.chosen(100) == slice(None)
 
 
 # The classifier

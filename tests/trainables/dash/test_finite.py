@@ -19,7 +19,7 @@ import branchwise.trainables.dash as dash
 from branchwise.trainables import Arm
 from branchwise.trainables.dash.data import datasets
 from branchwise.trainables.dash.diffusion import sampling, schedule
-from branchwise.trainables.dash.evaluation import neighbours
+from branchwise.trainables.dash.evaluation import neighbors
 from branchwise.trainables.dash.settings.addresses import CURRICULUM, WEIGHTS
 from branchwise.trainables.dash.settings.data import Digits
 from branchwise.trainables.dash.training import teacher as teachers
@@ -158,7 +158,7 @@ def test_teacher_of_other_images_is_refused(
         dash.evaluate_teacher(dash.Spec.model_validate(tiny), other, calls.context(tmp_path))
 
 
-def test_neighbours_are_exact_under_any_offset() -> None:
+def test_neighbors_are_exact_under_any_offset() -> None:
     """Against SciPy in float64, with ties: duplicates, identical sets, a constant."""
     rng = torch.Generator().manual_seed(0)
     base, other = torch.randn(300, 16, generator=rng), 1.1 * torch.randn(280, 16, generator=rng)
@@ -179,7 +179,7 @@ def test_neighbours_are_exact_under_any_offset() -> None:
             "density": within.sum(1).mean() / 5,
             "coverage": within.any(0).mean(),
         }
-        result = neighbours.compare(samples, reference, neighbours.radii(reference, "cpu"))
+        result = neighbors.compare(samples, reference, neighbors.radii(reference, "cpu"))
         assert result == pytest.approx(expected, abs=1e-12)
 
 

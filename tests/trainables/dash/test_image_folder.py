@@ -79,8 +79,8 @@ def test_transparent_pixels_show_background(background: str, expected: int) -> N
         assert set(result.flatten().tolist()) == {expected}
     half = Image.new("RGBA", (8, 8), (200, 100, 0, 128))
     red, green, blue = decoded(half, "PNG", settings_of(background=background))[:, 0, 0]
-    for value, colour in ((red, 200), (green, 100), (blue, 0)):
-        assert abs(int(value) - (colour * 128 + expected * 127) / 255) <= 1
+    for value, color in ((red, 200), (green, 100), (blue, 0)):
+        assert abs(int(value) - (color * 128 + expected * 127) / 255) <= 1
 
 
 def test_deep_images_are_scaled_to_eight_bits() -> None:
@@ -231,10 +231,10 @@ def test_colour_image_makes_colour_space(tmp_path: Path, capsys: pytest.CaptureF
     for label in ("a", "b"):
         (tmp_path / "images" / label).mkdir(parents=True)
         for i in range(300):
-            colour = (40, 40, 41) if (label, i) == ("b", 217) else (i % 250,) * 3
-            Image.new("RGB", (8, 8), colour).save(tmp_path / "images" / label / f"{i:03}.png")
+            color = (40, 40, 41) if (label, i) == ("b", 217) else (i % 250,) * 3
+            Image.new("RGB", (8, 8), color).save(tmp_path / "images" / label / f"{i:03}.png")
     assert branchwise(["propose", "--images", str(tmp_path / "images"), "--out", str(tmp_path / "space.yaml")]) == 0
-    assert "8x8 in colour" in capsys.readouterr().out
+    assert "8x8 in color" in capsys.readouterr().out
 
 
 def test_fill_names_file_that_was_changed_meanwhile(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from branchwise.run_files.sealing import sha256_of
 from branchwise.trainables.dash.data import datasets
-from branchwise.trainables.dash.evaluation import features, measurement, metrics, neighbours, reference_set
+from branchwise.trainables.dash.evaluation import features, measurement, metrics, neighbors, reference_set
 from branchwise.trainables.dash.evaluation.feature_nets import pretrained
 from branchwise.trainables.dash.settings import files
 from branchwise.trainables.dash.settings.data import Digits, ImageFolder
@@ -152,6 +152,6 @@ def test_inception_score_of_certain_and_of_blind_classifiers() -> None:
 def test_precision_and_recall_of_half_classes() -> None:
     torch.manual_seed(0)
     reference = torch.cat([torch.randn(200, 4), torch.randn(200, 4) + 50])
-    result = neighbours.compare(torch.randn(200, 4), reference, neighbours.radii(reference, "cpu"))
+    result = neighbors.compare(torch.randn(200, 4), reference, neighbors.radii(reference, "cpu"))
     assert result["precision"] > 0.8
     assert result["recall"] == pytest.approx(0.45, abs=0.1)

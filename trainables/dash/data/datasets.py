@@ -1,4 +1,4 @@
-"""Labelled images as 8-bit pixels, on the device if they fit; batches in [-1, 1] without a loader."""
+"""Labeled images as 8-bit pixels, on the device if they fit; batches in [-1, 1] without a loader."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from branchwise.trainables.dash.settings.data import ImageFolder
 
 MAX_PIXELS = 89_478_485  # Pillow's limit, above which it warns of decompression bombs
-COLOURS = {"white": 255, "black": 0}
+COLORS = {"white": 255, "black": 0}
 DEEP = ("I", "I;16", "I;16L", "I;16B", "I;16N")  # Pillow's modes of grey images of more than 8 bits
 _PNG = b"\x89PNG"
 
@@ -54,7 +54,7 @@ def flattened(image: Image.Image, settings: ImageFolder) -> Image.Image:
         return image
     if image.mode == "La":
         image = image.convert("LA")
-    background = Image.new("RGBA", image.size, (COLOURS[settings.background],) * 3)
+    background = Image.new("RGBA", image.size, (COLORS[settings.background],) * 3)
     return Image.alpha_composite(background, image.convert("RGBA")).convert("RGB")
 
 

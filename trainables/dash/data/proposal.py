@@ -21,7 +21,7 @@ from branchwise.trainables.dash.settings.data import ImageFolder
 from branchwise.trainables.dash.settings.features import TEST_SHARE
 from branchwise.trainables.dash.settings.listing import SUFFIXES, Listing, list_images
 
-SAMPLE_IMAGES = 200  # images, drawn at random, in which colour is searched for before all are
+SAMPLE_IMAGES = 200  # images, drawn at random, in which color is searched for before all are
 SIDES = (64, 32, 28, 16, 8)  # that images are resized to, unless all have such a size
 SAMPLES = 1000
 LINE, NEXT_LINE = 90, "\n    "  # of names
@@ -64,14 +64,14 @@ def survey_images(folder: Path) -> ImageSurvey:
         wrong.append(f"images are as small as {min(headers.sides)} pixels; {min(SIDES)} are needed")
     side = _side(headers.sides) if headers.sides and min(headers.sides) >= min(SIDES) else max(SIDES)
     level = _white_level(headers.highest)
-    colour, damage = _decode(listing, wrong, side, level)
+    color, damage = _decode(listing, wrong, side, level)
     if wrong or damage:
         raise ValueError("\n".join([*wrong, *damage]))
     return ImageSurvey(
         classes=listing.classes,
         counts=tuple(map(len, listing.files)),
         side=side,
-        channels=3 if colour else 1,
+        channels=3 if color else 1,
         white_level=level,
         notes=tuple(listing.notes()),
     )
@@ -113,7 +113,7 @@ def _white_level(highest: int) -> int:
 
 
 def _decode(listing: Listing, wrong: Sequence[str], side: int, white_level: int) -> tuple[bool, list[str]]:
-    """Whether an image has colour, and a line on the files that cannot be decoded; all are, and cached for the run."""
+    """Whether an image has color, and a line on the files that cannot be decoded; all are, and cached for the run."""
     settings = ImageFolder(
         name="image_folder",
         path=str(listing.root),
@@ -129,18 +129,18 @@ def _decode(listing: Listing, wrong: Sequence[str], side: int, white_level: int)
             pass  # reported below
         else:
             sample = random.Random(0).sample(files, min(SAMPLE_IMAGES, len(files)))
-            return any(_has_colour(file, settings) for file in sample) or _any_colour(pixels), []
+            return any(_has_color(file, settings) for file in sample) or _any_color(pixels), []
     errors = decode_all(files, settings, lambda i, pixels: None)
     return True, [f"cannot be read as images: {describe_errors(errors)}"] if errors else []
 
 
-def _any_colour(pixels: np.ndarray) -> bool:
+def _any_color(pixels: np.ndarray) -> bool:
     parts = (pixels[start : start + decoded.CHUNK] for start in range(0, len(pixels), decoded.CHUNK))
     return any(bool((part[:, :1] != part[:, 1:]).any()) for part in parts)
 
 
-def _has_colour(file: Path, settings: ImageFolder) -> bool:
-    """At its full size, which keeps small spots of colour."""
+def _has_color(file: Path, settings: ImageFolder) -> bool:
+    """At its full size, which keeps small spots of color."""
     with warnings.catch_warnings(action="ignore"), open_image(file.read_bytes()) as image:
         red, green, blue = flattened(image, settings).convert("RGB").split()
     return any(ImageChops.difference(red, other).getbbox() is not None for other in (green, blue))
@@ -163,7 +163,7 @@ def space_text(name: str, folder: Path, survey: ImageSurvey) -> str:
     samples = max(SAMPLES, -(-len(survey.classes) // 100) * 100)  # one of each class or more
     return f"""\
 # {len(survey.classes)} classes, {survey.images} images, brought to {survey.side}x{survey.side} in \
-{"colour" if survey.channels == 3 else "grey"}. Proposed by looking at the folder; change what you know better.
+{"color" if survey.channels == 3 else "grey"}. Proposed by looking at the folder; change what you know better.
 name: {name}
 trainable: dash
 

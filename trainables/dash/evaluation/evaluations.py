@@ -57,7 +57,7 @@ def measure(
 ) -> tuple[dict[str, Any], tuple[dict[str, float | None], ...], Tensor]:
     """Measure `net` under each evaluation as `measurement.measure` does, from the same noise.
 
-    Of a named evaluation only the Fréchet distances: kernel distances and neighbours need ten times as long.
+    Of a named evaluation only the Fréchet distances: kernel distances and neighbors need ten times as long.
 
     Returns:
         The columns, those of a named evaluation under its name; the rows of `guidance_grid` and the first images of the

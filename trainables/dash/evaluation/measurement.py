@@ -21,7 +21,7 @@ from branchwise.trainables.dash.costs.memory import MIN_BATCH, images_at_once
 from branchwise.trainables.dash.data.datasets import Dataset, in_turn, to_pixels
 from branchwise.trainables.dash.diffusion import sampling
 from branchwise.trainables.dash.diffusion.guidance import Scale, scales
-from branchwise.trainables.dash.evaluation import metrics, neighbours
+from branchwise.trainables.dash.evaluation import metrics, neighbors
 from branchwise.trainables.dash.evaluation.efficiency import peak_memory, sample_gflop
 from branchwise.trainables.dash.evaluation.reference import EvaluationReference
 from branchwise.trainables.dash.evaluation.reference_set import ReferenceSet
@@ -173,9 +173,9 @@ def _distances(
         "inception_score": metrics.inception_score(logits) if extractor.logits else None,
     }
     with full_precision():
-        values |= neighbours.compare(rows, against.chosen, against.radii)
+        values |= neighbors.compare(rows, against.chosen, against.radii)
         if extractor.name.startswith("clip"):
-            values["cmmd"] = neighbours.cmmd(rows, against.chosen, against.device)
+            values["cmmd"] = neighbors.cmmd(rows, against.chosen, against.device)
     return values
 
 

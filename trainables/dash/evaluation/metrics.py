@@ -27,8 +27,8 @@ def statistics(features: Tensor) -> Statistics:
     mean /= len(features)
     products = torch.zeros(features.shape[1], features.shape[1], dtype=torch.float64)
     for rows in parts(features, CHUNK):
-        centred = rows.double() - mean
-        products += centred.T @ centred
+        centered = rows.double() - mean
+        products += centered.T @ centered
     return {"mu": mean.numpy(), "sigma": (products / (len(features) - 1)).numpy()}
 
 

@@ -24,7 +24,7 @@ from torch import Tensor
 from branchwise.run_files.sealing import sha256_of
 from branchwise.trainables.dash.compute.memory import AdaptiveBatcher
 from branchwise.trainables.dash.data.datasets import Dataset, load_reference_images
-from branchwise.trainables.dash.evaluation import features, metrics, neighbours
+from branchwise.trainables.dash.evaluation import features, metrics, neighbors
 from branchwise.trainables.dash.settings.content import cache_root, cached_folder
 from branchwise.trainables.dash.settings.data import Data
 from branchwise.trainables.dash.settings.features import DIGITS
@@ -47,18 +47,18 @@ class ReferenceSet:
 
     @cached_property
     def chosen(self) -> Tensor:
-        """(M, d): the references to compare samples with: all, or `neighbours.MAX_REFERENCES` of them."""
-        return self.features[neighbours.chosen(len(self.features))]
+        """(M, d): the references to compare samples with: all, or `neighbors.MAX_REFERENCES` of them."""
+        return self.features[neighbors.chosen(len(self.features))]
 
     @cached_property
     def radii(self) -> Tensor:
-        """(M, 2) distances of each of `chosen` to its neighbours, on the device; cached next to the features."""
+        """(M, 2) distances of each of `chosen` to its neighbors, on the device; cached next to the features."""
         if self.folder is None:
-            return neighbours.radii(self.chosen, self.device)
+            return neighbors.radii(self.chosen, self.device)
         with FileLock(self.folder.with_suffix(".lock")):
             result = _cached_radii(self.folder, len(self.chosen))
             if result is None:
-                result = neighbours.radii(self.chosen, self.device).cpu()
+                result = neighbors.radii(self.chosen, self.device).cpu()
                 _keep_radii(self.folder, result)
         return result.to(self.device)
 
@@ -151,7 +151,7 @@ def _cached_radii(folder: Path, count: int) -> Tensor | None:
         result = torch.from_numpy(np.load(folder / RADII))
     except (FileNotFoundError, ValueError):
         return None
-    return result if result.shape == (count, len(neighbours.NEAREST)) else None
+    return result if result.shape == (count, len(neighbors.NEAREST)) else None
 
 
 def _keep_radii(folder: Path, radii: Tensor) -> None:

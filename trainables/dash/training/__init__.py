@@ -1,1 +1,1 @@
-"""Training a teacher, and a cohort of students: objectives, optimisation, the loop."""
+"""Training a teacher, and a cohort of students: objectives, optimization, the loop."""

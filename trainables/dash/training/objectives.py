@@ -19,7 +19,7 @@ from branchwise.trainables.dash.settings.spec import Method
 
 @dataclass(frozen=True)
 class Losses:
-    """The loss to minimise and the unscaled terms it is built from (None: off), scalar tensors."""
+    """The loss to minimize and the unscaled terms it is built from (None: off), scalar tensors."""
 
     total: Tensor
     imitation: Tensor | None = None

@@ -60,7 +60,7 @@ class Trainee:
         self._summed = 0
 
     def weights(self, batch: Batch) -> Tensor:
-        """w_t of this rank's samples, shape (b,), normalised over the global batch.
+        """w_t of this rank's samples, shape (b,), normalized over the global batch.
 
         They include the rank's share of the batch, so that the mean over ranks of mean(w * error) is the global mean.
         """

@@ -100,7 +100,7 @@ class PatchEmbedding(nn.Module):
 
 
 class DinoV2(nn.Module):
-    """(N, 3, H, W) normalised images, sides multiples of 14 -> (N, dims): the normalised class token."""
+    """(N, 3, H, W) normalized images, sides multiples of 14 -> (N, dims): the normalized class token."""
 
     def __init__(self, depth: int, dims: int, gated: bool) -> None:
         super().__init__()

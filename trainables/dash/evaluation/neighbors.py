@@ -3,7 +3,7 @@
 All are computed tile by tile on the device, so that memory does not grow with either set; of more than `MAX_REFERENCES`
 references a part, drawn once, represents all.
 
-Distances are taken in float64, of rows centred on the references, because features may have a large common offset. Two
+Distances are taken in float64, of rows centered on the references, because features may have a large common offset. Two
 of them that differ in square by less than `TIE` of the squared norms of their rows are equal: a sample on the edge of
 a ball is within it for precision and recall, and not for density and coverage.
 """
@@ -21,7 +21,7 @@ from branchwise.trainables.dash.compute.seeding import generator
 MAX_REFERENCES = 50_000  # references
 TILE = 2048  # rows and columns of distances at once
 TIE = 1e-12  # rounding of a squared distance is near 1e-13; distinct float32 features differ by more
-NEAREST = (3, 5)  # neighbours of precision and recall (Kynkäänniemi 2019), of density and coverage (Naeem 2020)
+NEAREST = (3, 5)  # neighbors of precision and recall (Kynkäänniemi 2019), of density and coverage (Naeem 2020)
 SIGMA = 10.0  # of CMMD's kernel, and its scale (Jayasumana et al. 2024)
 SCALE = 1000.0
 
@@ -35,7 +35,7 @@ def chosen(size: int) -> slice | Tensor:
 
 @torch.inference_mode()
 def radii(rows: Tensor, device: torch.device | str) -> Tensor:
-    """(n, 2) float64 on the device: distance of each of the rows (n, d) to its third and fifth neighbour among them."""
+    """(n, 2) float64 on the device: distance of each of the rows (n, d) to its third and fifth neighbor among them."""
     count = min(NEAREST[-1] + 1, len(rows))  # the nearest is the row
     centre = _centre(rows, device)
     distances = []
@@ -56,7 +56,7 @@ def _centre(rows: Tensor, device: torch.device | str) -> Tensor:
 
 
 def _squares(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Squared distances (n, m) of centred rows, and the smallest difference between distinct ones."""
+    """Squared distances (n, m) of centered rows, and the smallest difference between distinct ones."""
     norms = a.square().sum(dim=1)[:, None] + b.square().sum(dim=1)
     return norms - 2 * a @ b.T, TIE * norms
 
