@@ -89,13 +89,13 @@ class Result:
 class RequiredFile:
     """A file, or a data set, that settings need and that can be fetched.
 
-    `fetch` brings it to its place, atomically, and reports each number of bytes received. It raises
-    OSError without a response, ValueError for unexpected content.
+    `fetch` writes it to `location` atomically, and reports each number of bytes received. It raises OSError if the
+    server does not answer, ValueError if the content is not the expected one.
     """
 
-    what: str  # "weights of vgg16"
-    source: str  # an address, or who knows it
-    place: Path
+    description: str  # "weights of vgg16"
+    source: str  # a URL, or whom to ask
+    location: Path
     size: int = 0  # bytes; 0: unknown
     sha256: str = ""  # or its first digits; empty: unknown
     fetch: Callable[[Callable[[int], None]], None]
@@ -192,11 +192,11 @@ class Declaring(Protocol):
 
     @property
     def COLUMNS(self) -> Sequence[Column]:  # noqa: N802
-        """What a result's values may hold, in the order of arms.parquet."""
+        """Columns of a result's values, in the order of arms.parquet."""
 
     @property
     def LINES(self) -> Sequence[PlotSpec]:  # noqa: N802
-        """How a report draws a result's tables."""
+        """Plots of a result's tables in a report."""
 
     @property
     def WORKERS(self) -> bool:  # noqa: N802
@@ -206,31 +206,40 @@ class Declaring(Protocol):
         """Rows of a plan, each a key and a text, that describe what is trained and measured."""
 
     def cohort_key(self, spec: Any) -> str | None:
-        """Arms may train together where this is equal, and where they have the same teacher, evaluated the same; None
-        where they do not benefit."""
+        """Return a key: arms with equal keys may train together; None where they do not benefit.
+
+        They also need the same teacher, evaluated the same.
+        """
 
     def block_patch(self, spec: Any, seed: int) -> Mapping[str, Any]:
-        """Settings derived from the seed of an arm's block, which override the arm's, such as which of the
-        teachers it learns from; none by default."""
+        """Return settings derived from the seed of an arm's block, which override the arm's; none by default.
+
+        For example, which of several teachers it learns from.
+        """
 
     def comparability_key(self, spec: Any) -> str:
-        """Values may be compared where this is equal: what of the column of this name the settings decide."""
+        """Return the settings that decide what the values mean, as a key: values with equal keys may be compared.
+
+        The column `comparability_key` has it, with what else decides.
+        """
 
     def check_inputs(self, spec: Any) -> None:
-        """Raises OSError or ValueError when this machine lacks a file that the settings need. Imports no code of the
-        user's: a dry run calls it, too."""
+        """Check that this machine has the files that the settings need.
+
+        Imports no code of the user's: a dry run calls it, too. Raises OSError or ValueError.
+        """
 
     def check_code(self, spec: Any) -> None:
-        """Raises ValueError when user code in the settings cannot be used; may import and run it."""
+        """Check that user code in the settings can be used; may import and run it. Raises ValueError."""
 
     def data_sha256(self, spec: Any) -> str | None:
-        """The SHA-256 of the content of the data that the settings name; None, the default, where that is unknown.
+        """Return the SHA-256 of the data that the settings name; None, the default, if unknown.
 
         A run keeps it, and is resumed on the same data only. Raises OSError or ValueError when they are missing.
         """
 
     def missing_files(self, spec: Any) -> Sequence[RequiredFile]:
-        """What the settings need that is not on this machine and can be fetched."""
+        """Return what the settings need that is not on this machine and can be fetched."""
 
     def measured_at(self, spec: Any) -> Sequence[int]:
         """Training steps after which arms are measured, for rows of the table `budgets`."""
@@ -240,45 +249,45 @@ class Estimating(Protocol):
     """Cost estimates of a trainable before it runs; none by default."""
 
     def estimate_cohort(self, specs: Any, threads: int) -> float:
-        """Seconds that a cohort of these settings is expected to take; 0 if unknown."""
+        """Return the expected seconds of a cohort of these settings; 0 if unknown."""
 
     def cohort_cost(self, specs: Any, on: Device, workers: int) -> CostEstimate | None:
-        """The cost of a cohort of these settings on `workers` devices; None, the default, without an estimate."""
+        """Return the cost of a cohort on `workers` devices; None, the default, without an estimate."""
 
     def describe_models(self, spec: Any) -> Iterable[tuple[str, str]]:
         """Descriptions of the models in a plan: pairs of a key and a text; empty by default."""
 
     def measure_rates(self, spec: Any, device: str, threads: int, seconds: float) -> Sequence[Mapping[str, Any]]:
-        """Measures within about `seconds` how fast this machine is, as the `rates` of a `Device`; none by default."""
+        """Benchmark this machine in about `seconds`, as the `rates` of a `Device`; none by default."""
 
 
 class Teaching(Protocol):
-    """What students learn from. Without `teacher_key`, or where it returns None, the others are never called."""
+    """The teacher of the students; nothing else here is called where `teacher_key` is missing or returns None."""
 
     def teacher_key(self, spec: Any) -> str | None:
         """The content address of the teacher that these settings ask for."""
 
     def teacher_workers(self, spec: Any) -> int:
-        """How many GPUs the settings ask for to train the teacher on; 1 by default."""
+        """Return the number of GPUs to train the teacher on; 1 by default."""
 
     def evaluation_key(self, spec: Any) -> str:
         """The content address of the settings that the teacher's evaluation depends on."""
 
     def estimate_teacher(self, spec: Any, workers: int, trained: bool) -> float:
-        """Seconds that training the teacher, unless it is trained, and evaluating it is expected to take."""
+        """Return the expected seconds of training the teacher, unless it is trained, and of evaluating it."""
 
     def teacher_cost(self, spec: Any, on: Device, workers: int, trained: bool) -> CostEstimate | None:
-        """What `estimate_teacher` is about, on `workers` devices; None, the default: it counts no work."""
+        """Return the cost of training and evaluating the teacher on `workers` devices; None (default) if unknown."""
 
     def train_teacher(self, spec: Any, out: Path, context: Context) -> None:
-        """Leaves the finished teacher's files in the folder `out` (rank 0)."""
+        """Train the teacher and leave its files in the folder `out` (rank 0)."""
 
     def evaluate_teacher(self, spec: Any, folder: Path, context: Context) -> Mapping[str, Any]:
-        """{"value": ..., ...}, stored next to the teacher, and passed to its students as `context.evaluation`."""
+        """Return `{"value": ..., ...}`, which students get as `context.evaluation`; it is stored with the teacher."""
 
 
 class Remeasuring(Protocol):
-    """How a finished model is remeasured; not possible without `MEASURED`. Requires `evaluation_key`."""
+    """Remeasuring finished models; not possible without `MEASURED`. Requires `evaluation_key`."""
 
     @property
     def MEASURED(self) -> Sequence[str]:  # noqa: N802
@@ -286,44 +295,43 @@ class Remeasuring(Protocol):
 
     @property
     def MEASURED_ALONE(self) -> Mapping[str, Any]:  # noqa: N802
-        """Settings laid beneath those that a model is remeasured under: what the sweep measures besides, switched
-        off. The sweep's settings have no such defaults."""
+        """Defaults of remeasuring, which switch off what the sweep measures in addition."""
 
     def measure_model(self, arm: Arm, model: Path, context: Context) -> Result:
-        """Measures the finished model of an arm, in the local folder that `finish` was given, under `arm.spec`.
+        """Measure the finished model of an arm, in the local folder that `finish` was given, under `arm.spec`.
 
         Under the settings that it was trained with, the values are those of its training, bit for bit.
         """
 
     def estimate_measure(self, spec: Any, teacher: bool, on: Device) -> float:
-        """Seconds that measuring a model, or the teacher, is expected to take on a device."""
+        """Return the expected seconds of measuring a model, or the teacher, on a device."""
 
 
 class TrainingFeatures(Protocol):
     """Nets that are trained before anything is measured; without `features_key` none exist."""
 
     def features_key(self, spec: Any) -> str | None:
-        """The content address of a net that has to be trained before anything is measured; None where none has to."""
+        """Return the content address of the net to be trained before anything is measured; None without one."""
 
     def train_features(self, spec: Any, out: Path, context: Context) -> None:
-        """Leaves that net's files in the folder `out` (rank 0)."""
+        """Train that net and leave its files in the folder `out` (rank 0)."""
 
     def check_features(self, spec: Any, folder: Path) -> Mapping[str, Any]:
-        """Return the metadata of that net. Raises ValueError when it is not good enough to measure with."""
+        """Return the metadata of that net; raise ValueError if it is not good enough to measure with."""
 
     def estimate_features(self, spec: Any) -> float:
-        """Seconds that training that net is expected to take."""
+        """Return the expected seconds of training that net."""
 
 
 class Trainable(Essential, Declaring, Estimating, Teaching, Remeasuring, TrainingFeatures, Protocol):
-    """What can be trained. Only `Essential` must be given; `runtime/loading.py` fills in the defaults of the rest.
+    """A method that can be trained. Only `Essential` is required; `runtime/loading.py` has defaults for the rest.
 
     A module whose columns or settings depend on the space has a function `from_settings(settings, folder)` that returns
     the trainable: `settings` are the space's keys, `folder` is where the space is.
     """
 
 
-# Members that require others; the rest has defaults.
+# A trainable that defines the key must define these members, too.
 GO_TOGETHER = {
     "teacher_key": ("evaluation_key", "estimate_teacher", "train_teacher", "evaluate_teacher"),
     "MEASURED": ("evaluation_key", "measure_model", "estimate_measure"),
@@ -332,8 +340,8 @@ GO_TOGETHER = {
 
 
 def declared(trainable: Trainable) -> dict[str, Any]:
-    """The columns and lines of a trainable as plain values, as a run's plan keeps them for the analysis."""
+    """Return the columns and plots of a trainable as plain values, as `plan.json` has them."""
     return {
         "columns": [asdict(column) for column in trainable.COLUMNS],
-        "lines": [asdict(lines) for lines in trainable.LINES],
+        "lines": [asdict(plot) for plot in trainable.LINES],
     }

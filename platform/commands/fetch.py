@@ -27,7 +27,7 @@ def main(arguments: list[str], program: str) -> int:
         options = parser(program).parse_args(arguments)
         space = load_space(options.space, options.set, imports=not options.dry_run)
         specs = [data_set.on(space.method).spec for data_set in space.design.data_sets]
-        needed = list({item.place: item for spec in specs for item in space.module.missing_files(spec)}.values())
+        needed = list({item.location: item for spec in specs for item in space.module.missing_files(spec)}.values())
         if not needed:
             console.print(f"{options.space}: nothing is missing.", highlight=False)
             return 0
@@ -47,7 +47,7 @@ def announced(needed: RequiredFile) -> str:
     facts = [f"{needed.size:,} bytes"] * bool(needed.size)
     facts += [f"SHA-256 {needed.sha256}"] * bool(needed.sha256)
     checked = f" ({', '.join(facts)})" if facts else ""
-    return f"{needed.what}: {needed.source} -> {needed.place}{checked}"
+    return f"{needed.description}: {needed.source} -> {needed.location}{checked}"
 
 
 def fetch(needed: Sequence[RequiredFile], console: Console) -> int:
@@ -56,14 +56,14 @@ def fetch(needed: Sequence[RequiredFile], console: Console) -> int:
     columns = TextColumn("{task.description}"), DownloadColumn(), TransferSpeedColumn()
     with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
         for item in needed:
-            bar = bars.add_task(item.what, total=item.size or None)
+            bar = bars.add_task(item.description, total=item.size or None)
             try:
                 item.fetch(partial(bars.advance, bar))
             except (OSError, ValueError) as error:
                 failed += 1
-                print(f"fetch: {item.what} was not fetched: {single_line(error)}", file=sys.stderr)
+                print(f"fetch: {item.description} was not fetched: {single_line(error)}", file=sys.stderr)
             else:
-                console.print(f"{item.what}: {item.place}", highlight=False, soft_wrap=True)
+                console.print(f"{item.description}: {item.location}", highlight=False, soft_wrap=True)
     return 3 if failed else 0
 
 

@@ -31,7 +31,7 @@ from branchwise.orchestration.monitoring.status import (
 )
 from branchwise.orchestration.monitoring.terminal import print_failed, print_interrupted
 from branchwise.trainables.runtime.run_folder import RunFolder
-from branchwise.trainables.runtime.shared_models import Teachers
+from branchwise.trainables.runtime.shared_models import TeacherStore
 from branchwise.trainables.runtime.storage import Storage, storage_at
 
 COHORTS: dict[str, list[dict[str, Any]]] = {
@@ -97,7 +97,7 @@ def test_while_teacher_trains(storage: Storage, run: RunFolder) -> None:
     run.files.delete("progress")
     report = {"phase": "train", "step": 10, "steps": 100, "steps_per_second": 5.0, "begun": 0, "time": time.time()}
     report["arms"] = []
-    Teachers(storage).unfinished("abc").write_progress("teacher", report)
+    TeacherStore(storage).unfinished("abc").write_progress("teacher", report)
     message = dict(describe(storage, run))
     assert message["teacher"] == "train 10/100, 5.0 steps/s"
     assert message["left"].startswith("not known")

@@ -28,7 +28,7 @@ from branchwise.trainables.contract import Cohort, Result
 from branchwise.trainables.dash.settings import files
 from branchwise.trainables.runtime.job import TEACHER, Job, record_of
 from branchwise.trainables.runtime.kinds import run_job
-from branchwise.trainables.runtime.shared_models import Teachers
+from branchwise.trainables.runtime.shared_models import TeacherStore
 from branchwise.trainables.runtime.storage import Storage
 
 SURFACE = """\
@@ -77,7 +77,7 @@ def train(plan: Plan, key: str, values: dict[str, Any], content: str = "{}") -> 
     folder = Path(plan.storage.root).parent / key
     folder.mkdir(parents=True)
     (folder / "teacher.json").write_text(content)
-    teachers = Teachers(plan.storage)
+    teachers = TeacherStore(plan.storage)
     teachers.put(folder, key)
     (settings,) = {teacher.address.evaluation for teacher in plan.teachers}
     teachers.write_evaluation(key, settings, values)
@@ -277,7 +277,7 @@ def test_tables_hold_evaluations_of_students_and_teachers(tmp_path: Path) -> Non
         "evaluate.gap_samples=4",
     ]
     plan = plan_new(load_space(file, [*named, *outcomes]), Storage(str(tmp_path / "runs")), None)
-    teachers = Teachers(plan.storage)
+    teachers = TeacherStore(plan.storage)
     job = Job(
         trainable="dash", spec=plan.space.spec.model_dump(mode="json"), storage=plan.storage.root, run=plan.run.name,
         workers=0, threads=1, gpus=0.0,

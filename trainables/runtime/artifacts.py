@@ -111,17 +111,17 @@ def _obstacle(entry: os.DirEntry[str], name: str, root: Path) -> str:
             return "a link to nothing, or to itself"
         if not path.is_relative_to(root.resolve()) or path == root.resolve():
             return "a link to outside the arm's folder"
-        if not _plain(path):
-            return "not a regular file"
+        if not _is_file_or_folder(path):
+            return "neither a regular file nor a folder"
         return ""
     if entry.is_dir(follow_symlinks=False):
         return "" if os.access(entry.path, os.R_OK | os.X_OK) else "could not be read"
-    if not _plain(Path(entry.path)):
-        return "not a regular file"
+    if not _is_file_or_folder(Path(entry.path)):
+        return "neither a regular file nor a folder"
     return "" if os.access(entry.path, os.R_OK) else "could not be read"
 
 
-def _plain(path: Path) -> bool:
+def _is_file_or_folder(path: Path) -> bool:
     try:
         mode = path.lstat().st_mode
     except OSError:

@@ -19,7 +19,7 @@ from branchwise.trainables.runtime.loading import load_trainable
 from branchwise.trainables.runtime.processes import scratch_folder
 from branchwise.trainables.runtime.run_folder import Measurements, RunFolder
 from branchwise.trainables.runtime.settings import patched
-from branchwise.trainables.runtime.shared_models import FeatureNets, Teachers
+from branchwise.trainables.runtime.shared_models import FeatureNetStore, TeacherStore
 from branchwise.trainables.runtime.stopping import Stopping, is_kept
 from branchwise.trainables.runtime.storage import Storage
 
@@ -63,11 +63,11 @@ class Job:
     def measurements(self) -> Measurements:
         return Measurements(self.run_folder())
 
-    def teachers(self) -> Teachers:
-        return Teachers(Storage(self.storage))
+    def teachers(self) -> TeacherStore:
+        return TeacherStore(Storage(self.storage))
 
-    def feature_nets(self) -> FeatureNets:
-        return FeatureNets(Storage(self.storage))
+    def feature_nets(self) -> FeatureNetStore:
+        return FeatureNetStore(Storage(self.storage))
 
     def work_folder(self) -> RunFolder:
         """Where it leaves progress, checkpoints and logs."""

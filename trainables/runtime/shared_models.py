@@ -46,34 +46,36 @@ class ContentAddressed:
 _HAS_FILES = "has_files"  # of an evaluation's JSON
 
 
-class Teachers(ContentAddressed):
+class TeacherStore(ContentAddressed):
     """The teachers of a storage."""
 
     folder = TEACHERS
 
-    def read_evaluation(self, key: str, settings: str) -> Mapping[str, Any] | None:
+    def read_evaluation(self, key: str, evaluation_key: str) -> Mapping[str, Any] | None:
         """What was measured of the teacher under these settings; None when nothing was, or when that is damaged."""
-        location = f"{key}/evaluations/{settings}"
+        location = f"{key}/evaluations/{evaluation_key}"
         stored = dict(self.files.read_or_empty(f"{location}.json", schemas.Evaluation))
         if stored.pop(_HAS_FILES, False) and not self.files.has_folder(location):
             return None
         return stored or None
 
-    def write_evaluation(self, key: str, settings: str, values: Mapping[str, Any], folder: Path | None = None) -> None:
+    def write_evaluation(
+        self, key: str, evaluation_key: str, values: Mapping[str, Any], folder: Path | None = None
+    ) -> None:
         """Store the values, and first the files in `folder`, if there are any."""
-        location = f"{key}/evaluations/{settings}"
+        location = f"{key}/evaluations/{evaluation_key}"
         has_files = folder is not None and any(folder.iterdir())
         if folder is not None and has_files:
             self.files.put_folder(folder, location)
         self.files.write_json(f"{location}.json", {**values, _HAS_FILES: has_files})
 
-    def get_evaluation_files(self, key: str, settings: str, scratch: Path) -> Path | None:
+    def get_evaluation_files(self, key: str, evaluation_key: str, scratch: Path) -> Path | None:
         """A local folder with the files of an evaluation; None where it has none. Raises DamagedError."""
-        location = f"{key}/evaluations/{settings}"
+        location = f"{key}/evaluations/{evaluation_key}"
         return self.files.get_folder(location, scratch) if self.files.has_folder(location) else None
 
 
-class FeatureNets(ContentAddressed):
+class FeatureNetStore(ContentAddressed):
     """The feature nets of a storage, which measuring needs."""
 
     folder = FEATURES

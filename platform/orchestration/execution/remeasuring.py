@@ -22,7 +22,7 @@ from branchwise.orchestration.run_folder.tables import collect, records
 from branchwise.orchestration.run_folder.teachers import SweepTeacher
 from branchwise.trainables.runtime.job import TEACHER
 from branchwise.trainables.runtime.run_folder import Measurements
-from branchwise.trainables.runtime.shared_models import Teachers
+from branchwise.trainables.runtime.shared_models import TeacherStore
 
 
 def remeasure(plan: RemeasurePlan, address: str | None, console: Console, has_started: threading.Event) -> int:
@@ -102,7 +102,7 @@ def _collect(plan: RemeasurePlan) -> int:
 
 def _teacher_under(teacher: SweepTeacher, measure: MeasureSettings, plan: RemeasurePlan) -> SweepTeacher:
     """The teacher as it is under a measure."""
-    evaluation = Teachers(plan.storage).read_evaluation(teacher.key, measure.key)
+    evaluation = TeacherStore(plan.storage).read_evaluation(teacher.key, measure.key)
     return replace(teacher, address=TeacherAddress(teacher.key, measure.key), evaluation=evaluation)
 
 

@@ -20,7 +20,7 @@ from branchwise.trainables import Cohort
 from branchwise.trainables.runtime.job import FEATURES, TEACHER, Job
 from branchwise.trainables.runtime.processes import scratch_folder
 from branchwise.trainables.runtime.ray_worker import run_on_workers
-from branchwise.trainables.runtime.shared_models import FeatureNets
+from branchwise.trainables.runtime.shared_models import FeatureNetStore
 
 # Of each kind of training: what its failure is raised as, and what the message calls it.
 FAILURES: dict[str, tuple[type[TeacherFailedError], str]] = {
@@ -34,7 +34,7 @@ def prepare_features(spec: Any, runner: JobRunner) -> None:
 
     Raises FeaturesFailedError, also for a net that is not good enough.
     """
-    module, nets = runner.space.module, FeatureNets(runner.storage)
+    module, nets = runner.space.module, FeatureNetStore(runner.storage)
     key = module.features_key(spec)
     if key is None:
         return

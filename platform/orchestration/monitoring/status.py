@@ -28,7 +28,7 @@ from branchwise.orchestration.run_folder.tables import trial_seconds
 from branchwise.run_files.sealing import DamagedError
 from branchwise.trainables.runtime.job import TEACHER
 from branchwise.trainables.runtime.run_folder import RunFolder, runs
-from branchwise.trainables.runtime.shared_models import Teachers
+from branchwise.trainables.runtime.shared_models import TeacherStore
 from branchwise.trainables.runtime.storage import Storage
 
 WATCH_SECONDS = 2.0
@@ -203,7 +203,7 @@ def _running(
 ) -> Iterator[tuple[str, str]]:
     teachers = manifest.get("teachers") or []
     for number, teacher in enumerate(teachers, start=1):
-        report = read_progress(Teachers(storage).unfinished(teacher["key"]), TEACHER)
+        report = read_progress(TeacherStore(storage).unfinished(teacher["key"]), TEACHER)
         if report:
             which = f"{number} of {len(teachers)}, " if len(teachers) > 1 else ""
             yield "teacher", which + _progress(report, now)

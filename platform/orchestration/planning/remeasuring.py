@@ -24,7 +24,7 @@ from branchwise.trainables import Arm, Cohort, Device
 from branchwise.trainables.runtime.job import TEACHER
 from branchwise.trainables.runtime.processes import scratch_folder
 from branchwise.trainables.runtime.run_folder import Measurements, RunFolder
-from branchwise.trainables.runtime.shared_models import FeatureNets, Teachers
+from branchwise.trainables.runtime.shared_models import FeatureNetStore, TeacherStore
 from branchwise.trainables.runtime.storage import Storage
 
 MAX_MEASURES = 1000
@@ -81,7 +81,7 @@ class RemeasurePlan(JobPlan):
 
     def measured(self, key: str) -> set[str]:
         """The models that are measured under this key: names of arms, and keys of teachers."""
-        evaluations = Teachers(self.storage)
+        evaluations = TeacherStore(self.storage)
         arms = {arm.name for arm in self.arms}.intersection(Measurements(self.run).folder(key).record_names())
         return arms | {item.key for item in self.teachers if evaluations.read_evaluation(item.key, key) is not None}
 
@@ -236,7 +236,7 @@ def _teachers_of(arms: Sequence[Arm], space: Space, storage: Storage, name: str)
     results = {entry.key: entry for entry in find_teachers(space, storage) if entry.key in requested}
     for item in results.values():
         if not item.trained:
-            raise UserError(f"run {name}: a teacher of it, {Teachers(storage).path(item.key)}, is not there")
+            raise UserError(f"run {name}: a teacher of it, {TeacherStore(storage).path(item.key)}, is not there")
     if missing := sorted(key for key in requested if key is not None and key not in results):
         raise UserError(f"run {name}: its space asks for other teachers now than when it was trained, for {missing[0]}")
     return tuple(results.values())
@@ -247,7 +247,7 @@ def _nets(space: Space, storage: Storage, measures: Sequence[MeasureSettings]) -
 
     Raises UserError for a net that is present and not good enough.
     """
-    nets = FeatureNets(storage)
+    nets = FeatureNetStore(storage)
     keys = [(space.module.features_key(measure.spec), measure.spec) for measure in measures]
     requested: dict[str, Any] = {key: spec for key, spec in keys if key is not None}
     for key in filter(nets.trained, requested):

@@ -10,7 +10,7 @@ from branchwise.orchestration.designs.method import TeacherAddress
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.space import Space
 from branchwise.run_files.sealing import DamagedError
-from branchwise.trainables.runtime.shared_models import Teachers
+from branchwise.trainables.runtime.shared_models import TeacherStore
 from branchwise.trainables.runtime.storage import Storage
 
 
@@ -76,7 +76,7 @@ def required_teachers(space: Space) -> tuple[SweepTeacher, ...]:
 
 def refresh(teacher: SweepTeacher, storage: Storage) -> SweepTeacher:
     """The teacher in its current state. Raises UserError when it is damaged."""
-    teachers = Teachers(storage)
+    teachers = TeacherStore(storage)
     if not teachers.trained(teacher.key):
         return replace(teacher, trained=False, evaluation=None)
     local = teachers.files.local

@@ -19,7 +19,7 @@ from branchwise.trainables.dash.training import cohort, steps
 from branchwise.trainables.runtime.job import Job
 from branchwise.trainables.runtime.kinds import run_job
 from branchwise.trainables.runtime.settings import patched
-from branchwise.trainables.runtime.shared_models import Teachers
+from branchwise.trainables.runtime.shared_models import TeacherStore
 from branchwise.trainables.runtime.storage import storage_at
 
 
@@ -169,8 +169,8 @@ def test_worker_leaves_line_among_logs_of_its_run(
     spec: dash.Spec, teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     storage = storage_at(tmp_path / "storage")
-    Teachers(storage).put(teacher_folder, "key")
-    Teachers(storage).write_evaluation("key", dash.evaluation_key(spec), {"metric": "fd", "value": 1.0})
+    TeacherStore(storage).put(teacher_folder, "key")
+    TeacherStore(storage).write_evaluation("key", dash.evaluation_key(spec), {"metric": "fd", "value": 1.0})
     settings = spec.model_dump(mode="json")
     job = Job(trainable="dash", spec=settings, storage=storage.root, run="run", workers=0, threads=1, gpus=0.0)
     short_of_memory(monkeypatch, limit=1)

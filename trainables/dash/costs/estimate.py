@@ -8,7 +8,7 @@ from dataclasses import replace
 from branchwise.trainables.contract import CostEstimate, Device
 from branchwise.trainables.dash.costs import memory
 from branchwise.trainables.dash.costs.counts import count
-from branchwise.trainables.dash.costs.seconds import flop, gpu_rate, measured_features, pass_seconds
+from branchwise.trainables.dash.costs.seconds import flop, gpu_flops, measured_features, pass_seconds
 from branchwise.trainables.dash.costs.work import (
     Pass,
     classifier_macs,
@@ -117,8 +117,8 @@ def features_seconds(spec: Spec, on: Device, workers: int = 1, of_teacher: bool 
     """Seconds of a single net's features and distances, and whether they rest on a measurement of this device."""
     images = measured_images(spec, of_teacher)
     if on.memory:
-        rate, efficiency = gpu_rate("fp32", "exact", on)  # features are in IEEE fp32, regardless of the training
-        estimated = 2 * feature_macs(spec) * images / workers / (rate * efficiency)
+        peak, efficiency = gpu_flops("fp32", "exact", on)  # features are in IEEE fp32, regardless of the training
+        estimated = 2 * feature_macs(spec) * images / workers / (peak * efficiency)
     elif spec.features == DIGITS:  # the small net's time is negligible
         estimated = sum(BRIEF_SECONDS if item.brief else FULL_SECONDS for item in sampled_sets(spec, of_teacher))
     else:

@@ -34,10 +34,10 @@ def pass_seconds(item: Pass, shape: Shape, classes: int, on: Device) -> tuple[fl
 
 
 def _on_cpu(item: Pass, shape: Shape, classes: int, on: Device) -> float:
-    """The time of a single core of an AMD EPYC with torch 2.15, divided by the threads.
+    """Estimate CPU seconds: a fixed cost per residual block, and a cost per sample that the threads share.
 
-    Thin nets are bound by memory traffic, so that a sample costs as the square root of its MACs; wide ones by
-    arithmetic, about 5e10 MAC/s. What does not depend on the batch is proportional to the residual blocks.
+    Calibrated on a core of an AMD EPYC with torch 2.15. Thin nets are bound by memory traffic, so that a sample costs
+    as the square root of its MACs; wide ones by arithmetic, about 5e10 MAC/s.
     """
     macs = count(item.net, shape, classes).macs
     a_sample = max(7.5e-8 * math.sqrt(macs), macs / 5e10)
@@ -48,14 +48,14 @@ def _on_cpu(item: Pass, shape: Shape, classes: int, on: Device) -> float:
 
 def _on_gpu(item: Pass, shape: Shape, classes: int, on: Device) -> float:
     """The time of the arithmetic or of the launches, whichever is longer."""
-    rate, efficiency = gpu_rate(item.precision, item.mode, on)
-    arithmetic = flop(item, shape, classes) / item.times / (rate * efficiency)
+    peak, efficiency = gpu_flops(item.precision, item.mode, on)
+    arithmetic = flop(item, shape, classes) / item.times / (peak * efficiency)
     kernels = count(item.net, shape, classes).kernels * (1 + BACKWARD if item.kind == "train" else 1)
     launches = kernels + (STEP_KERNELS if item.kind == "train" else 0)
     return max(arithmetic, launches * on.launch_seconds[item.mode])
 
 
-def gpu_rate(precision: str, mode: str, on: Device) -> tuple[float, float]:
+def gpu_flops(precision: str, mode: str, on: Device) -> tuple[float, float]:
     """Peak FLOP/s, and the share assumed to be reached; fp32's where a GPU has no faster rate."""
     name = precision if precision == "bf16" else ("tf32" if mode == "fast" else "fp32")
     name = name if name in on.flops else "fp32"
@@ -85,15 +85,15 @@ def measured_ratio(item: Pass, shape: Shape, classes: int, on: Device) -> float 
     matching = _matching(item, on)
     if not matching:
         return None
-    if is_measured := _nearest(item, shape, classes, matching):
-        return _ratio(is_measured, item, on)
+    if nearest := _nearest(item, shape, classes, matching):
+        return _ratio(nearest, item, on)
     return float(median(_ratio(rate, item, on) for rate in matching))
 
 
 def measured_working(item: Pass, shape: Shape, classes: int, on: Device) -> float | None:
     """Temporary bytes of a training pass on a GPU, by a rate of this net; None without such a rate."""
-    is_measured = _nearest(item, shape, classes, [rate for rate in _matching(item, on) if rate.get("working")])
-    return is_measured["working"] / is_measured["rows"] * item.rows if is_measured else None
+    nearest = _nearest(item, shape, classes, [rate for rate in _matching(item, on) if rate.get("working")])
+    return nearest["working"] / nearest["rows"] * item.rows if nearest else None
 
 
 def _matching(item: Pass, on: Device) -> list[Mapping[str, Any]]:
@@ -103,8 +103,8 @@ def _matching(item: Pass, on: Device) -> list[Mapping[str, Any]]:
 def _nearest(item: Pass, shape: Shape, classes: int, matching: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
     """The rate of this net at the nearest batch."""
     this = rate_of(item, shape, classes, 0, 0.0)
-    is_measured = [rate for rate in matching if (rate["net"], rate["images"]) == (this["net"], this["images"])]
-    return min(is_measured, key=lambda rate: abs(math.log(rate["rows"] / item.rows)), default=None)
+    same_net = [rate for rate in matching if (rate["net"], rate["images"]) == (this["net"], this["images"])]
+    return min(same_net, key=lambda rate: abs(math.log(rate["rows"] / item.rows)), default=None)
 
 
 def _ratio(rate: Mapping[str, Any], item: Pass, on: Device) -> float:

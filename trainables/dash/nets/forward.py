@@ -1,4 +1,4 @@
-"""Forward passes of a step: the branches of a net in a single batch, and, where requested, its mid-block features."""
+"""Forward passes of a step in a single batch, and, where requested, the mid-block features of the net."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def forward(
     With the net's `mid_block`, also its output: "<pass> features" -> (b, width, h, w).
     """
     chosen = torch.cat([_labels(name, batch, null_label, dropout) for name in passes])
-    times = len(passes)
-    x, t = batch.noisy.repeat(times, 1, 1, 1), batch.timesteps.repeat(times)
+    n_passes = len(passes)
+    x, t = batch.noisy.repeat(n_passes, 1, 1, 1), batch.timesteps.repeat(n_passes)
     observed: list[Tensor] = []
     hook = (
         None if mid_block is None else mid_block.register_forward_hook(lambda module, inputs, out: observed.append(out))
@@ -36,13 +36,14 @@ def forward(
     with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bf16"):
         eps = net(x, t, chosen, return_dict=False)[0].float()
     if hook is None:
-        return dict(zip(passes, eps.chunk(times), strict=True))
+        return dict(zip(passes, eps.chunk(n_passes), strict=True))
     hook.remove()
     names = [*passes, *(f"{name} features" for name in passes)]
-    return dict(zip(names, [*eps.chunk(times), *observed[0].float().chunk(times)], strict=True))
+    return dict(zip(names, [*eps.chunk(n_passes), *observed[0].float().chunk(n_passes)], strict=True))
 
 
 def _labels(name: str, batch: Batch, null_label: int, dropout: float) -> Tensor:
+    """Return the labels of a pass: `cond`, `uncond` or `dropped`."""
     if name == "cond":
         return batch.labels
     if name == "uncond":
@@ -51,7 +52,7 @@ def _labels(name: str, batch: Batch, null_label: int, dropout: float) -> Tensor:
 
 
 def with_dropped(outputs: Outputs, batch: Batch, dropout: float) -> Outputs:
-    """The teacher's `cond` and `uncond` outputs, with those at dropped labels put together from them."""
+    """Add the `dropped` output: `uncond` where a label was dropped, else `cond`."""
     dropped = (batch.dropout_draws < dropout).view(-1, 1, 1, 1)
     together = {"dropped": torch.where(dropped, outputs["uncond"], outputs["cond"])}
     if "cond features" in outputs:

@@ -30,9 +30,9 @@ def missing_files(spec: Spec) -> tuple[RequiredFile, ...]:
     if isinstance(data, TorchvisionData) and not torchvision_folder(data).is_dir():
         needed.append(
             RequiredFile(
-                what=f"data set {data.name}",
+                description=f"data set {data.name}",
                 source="torchvision",
-                place=torchvision_folder(data),
+                location=torchvision_folder(data),
                 fetch=functools.partial(_torchvision, data),
             )
         )
@@ -40,9 +40,9 @@ def missing_files(spec: Spec) -> tuple[RequiredFile, ...]:
         net, file = PRETRAINED[spec.features], weights_file(spec.features)
         needed.append(
             RequiredFile(
-                what=f"weights of {spec.features}",
+                description=f"weights of {spec.features}",
                 source=net.url,
-                place=file,
+                location=file,
                 size=net.size,
                 sha256=net.sha256,
                 fetch=functools.partial(download, net, file),
