@@ -9,7 +9,7 @@ from branchwise.analysis.declared.contrasts import Quantity
 from branchwise.analysis.report.search import knobs, setting
 from branchwise.analysis.report.text import p_is
 from branchwise.analysis.report.wording import effect_text, harm_text, natural, titled, verb
-from branchwise.analysis.statistics.attribution import ScaleResult
+from branchwise.analysis.statistics.attribution import Attribution
 from branchwise.analysis.statistics.baseline_comparison import BASELINE
 from branchwise.analysis.statistics.findings import Findings
 from branchwise.analysis.statistics.model import Estimate, holm
@@ -108,7 +108,7 @@ def _component_sentences(findings: Findings) -> Iterator[str]:
             yield f"{name}: {verb(outcome, helps)} {outcome.title} by {effect}{share}{WHICH[row.tested or 'shapley']}."
 
 
-def _better_or_worse(estimate: Estimate, scale: ScaleResult) -> str:
+def _better_or_worse(estimate: Estimate, scale: Attribution) -> str:
     """`better by 3.1 points [0.2, 6.0]`, or `worse by 3.1 points`."""
     return (
         f"worse by {harm_text(estimate, scale)}" if estimate.value < 0 else f"better by {effect_text(estimate, scale)}"

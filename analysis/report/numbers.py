@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from branchwise.analysis.declared.fractions import resolution
-from branchwise.analysis.statistics.attribution import ScaleResult, survivors
+from branchwise.analysis.statistics.attribution import Attribution, survivors
 from branchwise.analysis.statistics.claims.verdicts import Verdict
 from branchwise.analysis.statistics.findings import Findings
 from branchwise.analysis.statistics.model import Estimate
@@ -55,7 +55,7 @@ def csv_rows(findings: Findings) -> list[dict[str, Any]]:
     return rows
 
 
-def _csv_numbers(scale: ScaleResult | None, i: int) -> Mapping[str, float | None]:
+def _csv_numbers(scale: Attribution | None, i: int) -> Mapping[str, float | None]:
     if scale is None:
         return {}
     row = scale.rows[i]
@@ -151,7 +151,7 @@ def _looks(looks: LookResults) -> dict[str, Any]:
     return values
 
 
-def _contrasts(scale: ScaleResult) -> dict[str, Any]:
+def _contrasts(scale: Attribution) -> dict[str, Any]:
     return {
         "shapley": {
             row.component: asdict(row.shapley)
@@ -172,7 +172,7 @@ def _contrasts(scale: ScaleResult) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _next_seed(estimate: Estimate, scale: ScaleResult) -> dict[str, float]:
+def _next_seed(estimate: Estimate, scale: Attribution) -> dict[str, float]:
     further = estimate.for_next_seed(scale.fit.n_blocks)
     return {"next_seed_low": further.low, "next_seed_high": further.high}
 
@@ -212,7 +212,7 @@ def _claim(verdict: Verdict, primary: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _outcome(scale: ScaleResult) -> dict[str, Any]:
+def _outcome(scale: Attribution) -> dict[str, Any]:
     return {
         "better": scale.outcome.better,
         "range": scale.outcome.range,
@@ -222,7 +222,7 @@ def _outcome(scale: ScaleResult) -> dict[str, Any]:
     }
 
 
-def _formula(scale: ScaleResult) -> str:
+def _formula(scale: Attribution) -> str:
     name = scale.outcome.name
     inside = name if scale.scale == "identity" else f"{scale.scale}({name})"
     return inside if scale.outcome.better == "higher" else f"-{inside}"

@@ -22,7 +22,7 @@ from branchwise.analysis.report.text import (
     with_interval,
 )
 from branchwise.analysis.report.wording import NEXT_SEED, better_by, effect_text, natural, next_seed, verb
-from branchwise.analysis.statistics.attribution import ComponentRow, ScaleResult
+from branchwise.analysis.statistics.attribution import Attribution, ComponentRow
 from branchwise.analysis.statistics.findings import Findings
 from branchwise.analysis.statistics.levels import TREND
 from branchwise.analysis.statistics.model import Estimate
@@ -287,7 +287,7 @@ def agreement_table(findings: Findings) -> Table:
 
 def failures_table(findings: Findings) -> Table:
     """The tested effects without the failed arms, and with bad values substituted."""
-    scale: ScaleResult = findings.headline
+    scale: Attribution = findings.headline
     failed_arms: list[ComponentRow] = [row for row in scale.rows if row.component in findings.with_worst]
     rows = tuple(
         (row.component, effect_text(row.effect, scale), effect_text(findings.with_worst[row.component], scale))

@@ -9,7 +9,7 @@ from math import expm1, inf, isinf
 
 from branchwise.analysis.declared.outcomes import Outcome
 from branchwise.analysis.report.text import DASH, TIMES, Table, rounded, with_interval
-from branchwise.analysis.statistics.attribution import ScaleResult
+from branchwise.analysis.statistics.attribution import Attribution
 from branchwise.analysis.statistics.findings import Findings
 from branchwise.analysis.statistics.model import Estimate
 
@@ -39,12 +39,12 @@ def verb(outcome: Outcome, helps: bool = True) -> str:
     return "lowers" if (outcome.better == "lower") == helps else "raises"
 
 
-def natural(findings: Findings, i: int = 0) -> ScaleResult:
+def natural(findings: Findings, i: int = 0) -> Attribution:
     """The attribution of outcome `i` as readers speak of it: on the log scale as ratios, else in the metric's unit."""
     return findings.raws[i] if findings.outcomes[i].scale == "logit" else findings.outcomes[i]
 
 
-def is_rate(scale: ScaleResult) -> bool:
+def is_rate(scale: Attribution) -> bool:
     """Whether effects are in points."""
     return scale.scale == "identity" and scale.outcome.points is not None
 
@@ -64,7 +64,7 @@ def percent_text(effect: float, outcome: Outcome) -> str:
     return f"{percentage:.1f}" if abs(percentage) < 1e6 else f"{percentage:.1e}"
 
 
-def in_unit(estimate: Estimate, scale: ScaleResult) -> tuple[float, float, float, str]:
+def in_unit(estimate: Estimate, scale: Attribution) -> tuple[float, float, float, str]:
     """The estimate, its bounds and their unit as tables print them: per cent on the log scale, points of a rate, else
     the metric's unit."""
     numbers = (estimate.value, estimate.low, estimate.high)
@@ -76,7 +76,7 @@ def in_unit(estimate: Estimate, scale: ScaleResult) -> tuple[float, float, float
     return value, low, high, unit
 
 
-def effect_text(estimate: Estimate, scale: ScaleResult) -> str:
+def effect_text(estimate: Estimate, scale: Attribution) -> str:
     """`31.2% [24.0, 37.9]`, `1.8 points [1.1, 2.4]` or the number with its interval; positive is better."""
     if not estimate.has_value:
         return DASH
@@ -97,7 +97,7 @@ def effect_text(estimate: Estimate, scale: ScaleResult) -> str:
     return with_interval(estimate)
 
 
-def next_seed(estimate: Estimate, scale: ScaleResult) -> str:
+def next_seed(estimate: Estimate, scale: Attribution) -> str:
     """The prediction interval for the next seed: `[12.0, 41.3]`."""
     if not estimate.has_interval:
         return DASH
@@ -105,7 +105,7 @@ def next_seed(estimate: Estimate, scale: ScaleResult) -> str:
     return text[text.index("[") :]
 
 
-def harm_text(estimate: Estimate, scale: ScaleResult) -> str:
+def harm_text(estimate: Estimate, scale: Attribution) -> str:
     """By how much the value gets worse, as a positive number without an interval."""
     if scale.scale == "log":
         return f"{percent_text(estimate.value, scale.outcome).removeprefix('-')}%"

@@ -71,7 +71,7 @@ class Interaction:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScaleResult:
+class Attribution:
     """Attribution of an outcome on a scale.
 
     gains: v(full) - v(other) by name of the other (base and each baseline). levels: of the factors
@@ -128,7 +128,7 @@ def analyze_scale(
     scale: Scale | None = None,
     grid_step: Resolution | None = None,
     inference: Inference = DEFAULT,
-) -> ScaleResult:
+) -> Attribution:
     """Fit the factorial cells of `results` and estimate each contrast.
 
     Baselines never enter the fit of the components: each joins a separate fit for its comparison
@@ -158,22 +158,22 @@ def analyze_scale(
         with_baseline = _fit(results[joined], observed, inference)
         gains[name] = contrast(with_baseline, {FULL: 1.0, name: -1.0})
         relative[name] = contrast(with_baseline, {name: 1.0, reference: -1.0})
-    return ScaleResult(
+    return Attribution(
         outcome=outcome, scale=scale, fit=fit, rows=rows, interactions=_interactions(fit, grid),
         gains=gains, relative=relative, reference=reference, fraction=fraction_rows(fit, grid),
         levels=() if grid.is_fraction else level_rows(fit, grid),
     )  # fmt: skip
 
 
-def with_worst_values(results: pd.DataFrame, failed_arms: pd.DataFrame, scale: ScaleResult) -> pd.DataFrame:
+def with_worst_values(results: pd.DataFrame, failed_arms: pd.DataFrame, attribution: Attribution) -> pd.DataFrame:
     """Return the results with a value for each failed arm, as bad as the worst arm.
 
     The value is as bad for its cell and block. failed_arms: a row per arm, with its cell and block; an arm
     without a result gets no value.
     """
-    column = scale.outcome.name
-    finite = np.isfinite(scale.improvement(results[column].to_numpy(dtype=float)))
-    fit, factorial = scale.fit, results[(results["kind"] != "baseline") & finite]
+    column = attribution.outcome.name
+    finite = np.isfinite(attribution.improvement(results[column].to_numpy(dtype=float)))
+    fit, factorial = attribution.fit, results[(results["kind"] != "baseline") & finite]
     if factorial.empty:
         return results
     means = dict(zip(fit.cells, fit.means, strict=True))
@@ -182,15 +182,15 @@ def with_worst_values(results: pd.DataFrame, failed_arms: pd.DataFrame, scale: S
     else:
         shifts = dict.fromkeys((*results["block"], *failed_arms["block"]), 0.0)
     fitted = factorial["cell"].map(means) + factorial["block"].map(shifts)
-    worst = float((scale.improvement(factorial[column].to_numpy(dtype=float)) - fitted).min())
+    worst = float((attribution.improvement(factorial[column].to_numpy(dtype=float)) - fitted).min())
     for name, rows in results[(results["kind"] == "baseline") & finite].groupby("cell"):
-        values = scale.improvement(rows[column].to_numpy(dtype=float))
+        values = attribution.improvement(rows[column].to_numpy(dtype=float))
         means[str(name)] = float(np.mean(values - rows["block"].map(shifts).fillna(0.0).to_numpy()))
     placed = failed_arms[failed_arms["cell"].isin(means) & failed_arms["block"].isin(shifts)]
     if placed.empty:
         return results
     guess = placed["cell"].map(means) + placed["block"].map(shifts) + worst
-    filled = [scale.outcome.value(v, scale.scale) for v in guess]
+    filled = [attribution.outcome.value(v, attribution.scale) for v in guess]
     return pd.concat([results, placed.assign(**{column: filled})])
 
 

@@ -19,7 +19,7 @@ from branchwise.analysis.declared.outcomes import Outcome
 from branchwise.analysis.declared.scales import placed
 from branchwise.analysis.records.observations import Observations
 from branchwise.analysis.records.teachers import value_of_teacher
-from branchwise.analysis.statistics.attribution import ScaleResult, analyze_scale
+from branchwise.analysis.statistics.attribution import Attribution, analyze_scale
 from branchwise.analysis.statistics.claims.values import with_sampling
 from branchwise.analysis.statistics.model import Estimate, mean_estimate, t_estimate
 
@@ -47,11 +47,11 @@ class Budget:
 
     outcome: str
     steps: tuple[int, ...]
-    results: tuple[ScaleResult, ...]
+    results: tuple[Attribution, ...]
 
 
 def compare_with_baselines(
-    results: pd.DataFrame, baselines: Sequence[str], headline: ScaleResult
+    results: pd.DataFrame, baselines: Sequence[str], headline: Attribution
 ) -> tuple[BaselineComparison, ...]:
     """Full against the baselines and against its teacher; those that have results.
 
@@ -74,7 +74,7 @@ def compare_with_baselines(
     return tuple(comparisons)
 
 
-def _has_teacher(results: pd.DataFrame, headline: ScaleResult) -> bool:
+def _has_teacher(results: pd.DataFrame, headline: Attribution) -> bool:
     column = f"teacher_{headline.outcome.name}"
     return column in results and bool(results[column].notna().any())
 
@@ -88,7 +88,7 @@ def chosen_of(estimate: Estimate, many: int, alpha: float) -> Estimate:
     return replace(wider, p=min(1.0, many * wider.p))
 
 
-def _against_teacher(results: pd.DataFrame, headline: ScaleResult) -> Estimate:
+def _against_teacher(results: pd.DataFrame, headline: Attribution) -> Estimate:
     name, inference = headline.outcome.name, headline.fit.inference
     column = f"teacher_{name}"
     full = results[results["cell"] == FULL]
@@ -105,7 +105,7 @@ def _against_teacher(results: pd.DataFrame, headline: ScaleResult) -> Estimate:
     return with_sampling(result, teacher, full, name, headline.improvement, inference)
 
 
-def noninferior_cells(planned: Sequence[str], headline: ScaleResult) -> tuple[str, ...]:
+def noninferior_cells(planned: Sequence[str], headline: Attribution) -> tuple[str, ...]:
     """Return planned cells with fewer components and a mean no worse than `full`, best first."""
     means = dict(zip(headline.fit.cells, headline.fit.means, strict=True))
     full = means.get(FULL)
@@ -155,7 +155,7 @@ def _on_scale(frame: pd.DataFrame, outcome: Outcome) -> Outcome:
     return placed(outcome, rows[outcome.name].to_numpy(dtype=float), rows["arm"].tolist())[0]
 
 
-def short_training_notes(results: pd.DataFrame, headline: ScaleResult, along: Sequence[Budget]) -> list[str]:
+def short_training_notes(results: pd.DataFrame, headline: Attribution, along: Sequence[Budget]) -> list[str]:
     """Return notes on a training too short to conclude from; empty without evidence of it."""
     sentences = []
     teacher = _against_teacher(results, headline)
@@ -179,5 +179,5 @@ def short_training_notes(results: pd.DataFrame, headline: ScaleResult, along: Se
     return sentences
 
 
-def _clear(result: ScaleResult, i: int) -> bool:
+def _clear(result: Attribution, i: int) -> bool:
     return result.rows[i].effect.has_value and result.rows[i].effect.p <= result.fit.inference.alpha

@@ -14,7 +14,7 @@ from branchwise.analysis.declared.inference import DEFAULT, Inference
 from branchwise.analysis.declared.outcomes import Outcome
 from branchwise.analysis.declared.scales import Resolution, placed, resolution
 from branchwise.analysis.records.observations import Observations
-from branchwise.analysis.statistics.attribution import ScaleResult, analyze_scale, with_worst_values
+from branchwise.analysis.statistics.attribution import Attribution, analyze_scale, with_worst_values
 from branchwise.analysis.statistics.model import Estimate
 from branchwise.run_files.columns import Scale
 
@@ -33,8 +33,8 @@ class Evidence:
         inference: How claims are tested.
     """
 
-    outcomes: Sequence[ScaleResult]
-    raws: Sequence[ScaleResult]
+    outcomes: Sequence[Attribution]
+    raws: Sequence[Attribution]
     results: pd.DataFrame
     resolutions: Mapping[str, Resolution | None] = field(default_factory=dict)
     with_worst: Evidence | None = None
@@ -43,7 +43,7 @@ class Evidence:
 
     def index(self, claim: Claim) -> int:
         """Return the index of the outcome that a claim is about."""
-        names = [scale.outcome.name for scale in self.outcomes]
+        names = [attribution.outcome.name for attribution in self.outcomes]
         return names.index(claim.outcome) if claim.outcome else 0
 
 
@@ -68,9 +68,9 @@ def estimate(observed: Observations) -> Evidence:
     if observed.failed.empty or observed.unfinished:
         return evidence
     filled = pd.concat([observed.results, observed.failed])
-    for scale in evidence.outcomes:
-        column = scale.outcome.name
-        complete = with_worst_values(observed.results, observed.failed.assign(**{column: nan}), scale)
+    for attribution in evidence.outcomes:
+        column = attribution.outcome.name
+        complete = with_worst_values(observed.results, observed.failed.assign(**{column: nan}), attribution)
         filled[column] = complete[column].reindex(filled.index)
     return replace(evidence, with_worst=_attributed(replace(evidence, results=filled), observed.grid, outcomes))
 
@@ -78,7 +78,7 @@ def estimate(observed: Observations) -> Evidence:
 def _attributed(evidence: Evidence, grid: Grid, outcomes: Sequence[Outcome]) -> Evidence:
     """The evidence with the attribution of each outcome, on its scale and in the metric's unit."""
 
-    def attributed(scale: Scale | None) -> tuple[ScaleResult, ...]:
+    def attributed(scale: Scale | None) -> tuple[Attribution, ...]:
         steps = evidence.resolutions
         return tuple(
             analyze_scale(evidence.results, grid, outcome, scale, steps.get(outcome.name), evidence.inference)
@@ -88,15 +88,15 @@ def _attributed(evidence: Evidence, grid: Grid, outcomes: Sequence[Outcome]) -> 
     return replace(evidence, outcomes=attributed(None), raws=attributed("identity"))
 
 
-def effects_with_worst(observed: Observations, scale: ScaleResult) -> Mapping[str, Estimate]:
+def effects_with_worst(observed: Observations, attribution: Attribution) -> Mapping[str, Estimate]:
     """Return each component's tested effect with bad values for failed arms; empty without any.
 
     Of unfinished plans too, which `estimate` tests without them. Without the resolution of the measurement: values that
     are substituted have none.
     """
     failed = observed.factorial_failed
-    if failed.empty or not observed.grid.components or scale.fit.n < 1:
+    if failed.empty or not observed.grid.components or attribution.fit.n < 1:
         return {}
-    complete = with_worst_values(observed.results, failed, scale)
-    filled = analyze_scale(complete, observed.grid, scale.outcome, inference=observed.inference)
+    complete = with_worst_values(observed.results, failed, attribution)
+    filled = analyze_scale(complete, observed.grid, attribution.outcome, inference=observed.inference)
     return {row.component: row.effect for row in filled.rows}

@@ -15,7 +15,7 @@ from branchwise.analysis.records import teachers
 from branchwise.analysis.records.folder import parts
 from branchwise.analysis.records.lineage import Decision, Lineage
 from branchwise.analysis.records.run import Run, claims_of, observations_of, run_at_looks
-from branchwise.analysis.statistics.attribution import ComponentRow, ScaleResult
+from branchwise.analysis.statistics.attribution import Attribution, ComponentRow
 from branchwise.analysis.statistics.baseline_comparison import (
     BaselineComparison,
     Budget,
@@ -53,8 +53,8 @@ class Findings:
 
     run: Run
     warnings: tuple[str, ...]
-    outcomes: tuple[ScaleResult, ...]
-    raws: tuple[ScaleResult, ...]
+    outcomes: tuple[Attribution, ...]
+    raws: tuple[Attribution, ...]
     verdicts: tuple[Verdict, ...]
     claims_modified: bool
     standings: tuple[BaselineComparison, ...]
@@ -70,11 +70,11 @@ class Findings:
     looks: LookResults | None = None
 
     @property
-    def headline(self) -> ScaleResult:
+    def headline(self) -> Attribution:
         return self.outcomes[0]
 
     @property
-    def raw(self) -> ScaleResult:
+    def raw(self) -> Attribution:
         return self.raws[0]
 
 
@@ -160,7 +160,7 @@ def _notes_on_run(
     ]
 
 
-def _notes_on_arms(run: Run, headline: ScaleResult) -> list[str]:
+def _notes_on_arms(run: Run, headline: Attribution) -> list[str]:
     """Return notes on missing arms, and on what the design cannot tell without them or at all."""
     outline, better = run.outline, run.outline.better("value")
     is_fixed = len(outline.groups) == 1 and outline.looks is None and outline.across is None
@@ -203,7 +203,9 @@ def explore_run(run: Run, texts: Sequence[str]) -> list[tuple[Verdict, ...]]:
 def _explored(of_parts: Sequence[Run], texts: Sequence[str]) -> list[tuple[Verdict, ...]]:
     claims = [[parse_claim(text, part.vocabulary) for text in texts] for part in of_parts]
     each = judge_each([observations_of(part, of_part) for part, of_part in zip(of_parts, claims, strict=True)])
-    alone = [replace(part, outcomes=tuple(replace(scale, rows=()) for scale in part.outcomes)) for part in each]
+    alone = [
+        replace(part, outcomes=tuple(replace(attribution, rows=()) for attribution in part.outcomes)) for part in each
+    ]
     return [exploratory(part.verdicts) for part in adjust_family(alone, of_parts[0].unfinished)]
 
 
@@ -222,12 +224,12 @@ def _decisions(findings: Findings) -> Iterator[Decision]:
             run=run.name, hypothesis=verdict.claim.canonical, text=verdict.claim.text, weights=verdict.weights,
             verdict="exploratory" if findings.claims_modified else verdict.status, p_holm=verdict.test.p_holm,
         )  # fmt: skip
-    for number, scale in enumerate(findings.outcomes):
-        for row in scale.rows:
+    for number, attribution in enumerate(findings.outcomes):
+        for row in attribution.rows:
             if row.tested:
-                name = row.hypothesis(scale.outcome.name if number else "")
+                name = row.hypothesis(attribution.outcome.name if number else "")
                 yield Decision(
-                    run=run.name, hypothesis=name, text=name, component=row.component, outcome=scale.outcome.name,
+                    run=run.name, hypothesis=name, text=name, component=row.component, outcome=attribution.outcome.name,
                     weights=row.tested_weights, verdict=_verdict(row, findings), p_holm=row.p_holm,
                 )  # fmt: skip
 

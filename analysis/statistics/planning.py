@@ -10,13 +10,13 @@ import pandas as pd
 
 from branchwise.analysis.declared.claims import Claim, further_hypotheses
 from branchwise.analysis.declared.fractions import MIN_BLOCKS
-from branchwise.analysis.statistics.attribution import ScaleResult
+from branchwise.analysis.statistics.attribution import Attribution
 from branchwise.analysis.statistics.diagnostics.variance import Variance
 from branchwise.analysis.statistics.power import EffectSD, Repeats, Sensitivity, sensitivity, tested
 
 
 def sensitivity_of_next(
-    run: str, headline: ScaleResult, claims: Sequence[Claim], data_sets: int = 1
+    run: str, headline: Attribution, claims: Sequence[Claim], data_sets: int = 1
 ) -> Sensitivity | None:
     """Return the sensitivity of another run of this design.
 
@@ -40,7 +40,7 @@ def sensitivity_of_next(
     return sensitivity(of_design, blocks, effect_sd(run, headline), further, inference.alpha)
 
 
-def effect_sd(run: str, headline: ScaleResult) -> EffectSD | None:
+def effect_sd(run: str, headline: Attribution) -> EffectSD | None:
     """Return the SD between blocks of tested effects (root mean variance); None if none varies."""
     varying = [row.effect for row in headline.rows if row.effect.se > 0 and row.effect.has_interval]
     if not varying:

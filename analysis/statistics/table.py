@@ -11,7 +11,7 @@ import pandas as pd
 from branchwise.analysis.records.observations import Observations
 from branchwise.analysis.records.outline import Outline
 from branchwise.analysis.records.teachers import TeacherValue, teachers
-from branchwise.analysis.statistics.attribution import ScaleResult
+from branchwise.analysis.statistics.attribution import Attribution
 from branchwise.analysis.statistics.model import Estimate, mean_and_sd
 
 FLOOR = "floor_"  # prefix of columns with the measure of data against data
@@ -41,7 +41,7 @@ class CellRow:
     failed_arms: tuple[str, ...] = ()
 
 
-def cell_rows(observed: Observations, outline: Outline, headline: ScaleResult, raw: ScaleResult) -> tuple[CellRow, ...]:
+def cell_rows(observed: Observations, outline: Outline, headline: Attribution, raw: Attribution) -> tuple[CellRow, ...]:
     """Cells in the order of the plan, then baselines, then the teacher and real images.
 
     Args:

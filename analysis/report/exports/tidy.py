@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from branchwise.analysis.report.wording import in_unit, natural
-from branchwise.analysis.statistics.attribution import ComponentRow, ScaleResult
+from branchwise.analysis.statistics.attribution import Attribution, ComponentRow
 from branchwise.analysis.statistics.findings import Findings
 from branchwise.analysis.statistics.model import Estimate
 
@@ -35,7 +35,7 @@ def effects(findings: Findings) -> pd.DataFrame:
 
 
 def _quantities(
-    scale: ScaleResult, displayed_scale: ScaleResult, row: ComponentRow, displayed: ComponentRow
+    scale: Attribution, displayed_scale: Attribution, row: ComponentRow, displayed: ComponentRow
 ) -> Iterator[dict[str, Any]]:
     for quantity in QUANTITIES:
         estimate: Estimate = getattr(displayed, quantity)

@@ -22,7 +22,7 @@ from branchwise.analysis.report.plots.axes import effect_axis, interval, rows, s
 from branchwise.analysis.report.plots.palette import FULL_COLOR, cell_color, component_title
 from branchwise.analysis.report.text import TIMES, with_minus
 from branchwise.analysis.report.wording import conclusion, effect_text, natural
-from branchwise.analysis.statistics.attribution import ScaleResult
+from branchwise.analysis.statistics.attribution import Attribution
 from branchwise.analysis.statistics.findings import Findings
 from branchwise.analysis.statistics.model import Estimate
 
@@ -115,7 +115,7 @@ def waterfall(findings: Findings) -> Plot | None:
     return render(figure, "waterfall", f"From base to full: {steps[0]:.3g} to {steps[-1]:.3g}", alt)
 
 
-def _value(v: float, scale: ScaleResult) -> float:
+def _value(v: float, scale: Attribution) -> float:
     return scale.outcome.value(v, scale.scale)
 
 

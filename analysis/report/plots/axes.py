@@ -14,7 +14,7 @@ from branchwise.analysis.declared.outcomes import Outcome
 from branchwise.analysis.report.figures import INK, label_log
 from branchwise.analysis.report.text import with_minus
 from branchwise.analysis.report.wording import is_rate, percent, verb
-from branchwise.analysis.statistics.attribution import ScaleResult
+from branchwise.analysis.statistics.attribution import Attribution
 from branchwise.analysis.statistics.model import Estimate
 
 # Percent by which a value gets better, the ones that are labeled first coming first.
@@ -25,7 +25,7 @@ WIDEST = 4.0  # times the largest effect: an interval that is longer is cut off,
 MIN_SPAN = 0.02
 
 
-def effect_axis(axis: Axis, scale: ScaleResult, low: float, high: float, subject: str = "") -> None:
+def effect_axis(axis: Axis, scale: Attribution, low: float, high: float, subject: str = "") -> None:
     """Labels an axis of effects, positive being better, from `low` to `high` on the scale of the model."""
     outcome = scale.outcome
     what = f"{subject}{verb(outcome)} {outcome.title} by"
@@ -98,7 +98,7 @@ def zero_line(axes: Axes, upright: bool = False) -> None:
     (axes.axhline if upright else axes.axvline)(0, color=INK, linewidth=0.8)
 
 
-def value_axis(axes: Axes, scale: ScaleResult) -> None:
+def value_axis(axes: Axes, scale: Attribution) -> None:
     """The axis of the outcome: logarithmic where the model is, so that equal steps are equal ratios."""
     if scale.scale == "log":
         axes.set_xscale("log")

@@ -8,7 +8,7 @@ from math import isnan, nan
 
 from branchwise.analysis.declared.inference import DEFAULT
 from branchwise.analysis.records.observations import Observations
-from branchwise.analysis.statistics.attribution import ComponentRow, ScaleResult
+from branchwise.analysis.statistics.attribution import Attribution, ComponentRow
 from branchwise.analysis.statistics.claims.family import adjusted, gatekeeping
 from branchwise.analysis.statistics.claims.testing import Test
 from branchwise.analysis.statistics.claims.verdicts import Status, Verdict, judge
@@ -28,12 +28,12 @@ class FamilyResult:
 
     evidence: Evidence
     verdicts: tuple[Verdict, ...]
-    outcomes: tuple[ScaleResult, ...]
+    outcomes: tuple[Attribution, ...]
 
     def keys(self) -> list[Hashable]:
         """Return keys of the claims, then of the rows by outcome; equal where the test is the same."""
         primary = self.outcomes[0].outcome.name
-        rows = [_effect(scale, row) for scale in self.outcomes for row in scale.rows]
+        rows = [_effect(attribution, row) for attribution in self.outcomes for row in attribution.rows]
         return [*(_hypothesis(verdict, primary) for verdict in self.verdicts), *rows]
 
 
@@ -85,8 +85,8 @@ def adjust_family(
 
 def _not_judged(part: FamilyResult, unfinished: str) -> FamilyResult:
     verdicts = tuple(replace(verdict, status="not judged", reason=unfinished) for verdict in part.verdicts)
-    untested = (tuple(replace(row, p_holm=nan) for row in scale.rows) for scale in part.outcomes)
-    outcomes = tuple(replace(scale, rows=rows) for scale, rows in zip(part.outcomes, untested, strict=True))
+    untested = (tuple(replace(row, p_holm=nan) for row in attribution.rows) for attribution in part.outcomes)
+    outcomes = tuple(replace(attribution, rows=rows) for attribution, rows in zip(part.outcomes, untested, strict=True))
     return replace(part, verdicts=verdicts, outcomes=outcomes)
 
 
@@ -104,7 +104,9 @@ class _Hypotheses:
     def of(cls, number: int, part: FamilyResult, already_tested: Collection[str]) -> _Hypotheses:
         """`number` distinguishes the hypotheses of the data sets."""
         outcomes = part.outcomes
-        rows = [[_row_key(number, scale, row, already_tested) for row in scale.rows] for scale in outcomes]
+        rows = [
+            [_row_key(number, attribution, row, already_tested) for row in attribution.rows] for attribution in outcomes
+        ]
         claims = [(number, _hypothesis(verdict, outcomes[0].outcome.name)) for verdict in part.verdicts]
         tested = [key for key in rows[0] if key is not None] if rows else []
         first = list(dict.fromkeys((*tested, *claims)))
@@ -114,8 +116,8 @@ class _Hypotheses:
             if key is not None
         }
         p_values: dict[Hashable, float] = {}
-        for scale, of in zip(outcomes, rows, strict=True):
-            p_values |= {key: row.effect.p for row, key in zip(scale.rows, of, strict=True) if key is not None}
+        for attribution, of in zip(outcomes, rows, strict=True):
+            p_values |= {key: row.effect.p for row, key in zip(attribution.rows, of, strict=True) if key is not None}
         for key, verdict in zip(claims, part.verdicts, strict=True):
             p_values[key] = max(p_values.get(key, verdict.test.p), verdict.test.p)
         return cls(rows=rows, claims=claims, first=first, followers=followers, p_values=p_values)
@@ -128,8 +130,8 @@ class _Hypotheses:
             for key, verdict in zip(self.claims, part.verdicts, strict=True)
         )
         outcomes = tuple(
-            replace(scale, rows=_adjusted_rows(scale.rows, of, p_holm))
-            for scale, of in zip(part.outcomes, self.rows, strict=True)
+            replace(attribution, rows=_adjusted_rows(attribution.rows, of, p_holm))
+            for attribution, of in zip(part.outcomes, self.rows, strict=True)
         )
         return replace(part, verdicts=verdicts, outcomes=outcomes)
 
@@ -142,10 +144,12 @@ def _with_status(verdict: Verdict, p_holm: float, alpha: float, size: int) -> Ve
     return replace(verdict, test=test, status=status, seeds_to_decide=seeds)
 
 
-def _row_key(number: int, scale: ScaleResult, row: ComponentRow, already_tested: Collection[str]) -> Hashable | None:
+def _row_key(
+    number: int, attribution: Attribution, row: ComponentRow, already_tested: Collection[str]
+) -> Hashable | None:
     if not row.tested or row.component in already_tested:
         return None
-    return number, _effect(scale, row)
+    return number, _effect(attribution, row)
 
 
 def _adjusted_rows(
@@ -170,9 +174,9 @@ def _hypothesis(verdict: Verdict, primary: str) -> Hashable:
     return claim.hypothesis
 
 
-def _effect(scale: ScaleResult, row: ComponentRow) -> Hashable:
+def _effect(attribution: Attribution, row: ComponentRow) -> Hashable:
     """Key of a tested effect against zero; by component if the design cannot estimate it."""
-    outcome = scale.outcome.name
+    outcome = attribution.outcome.name
     return _equation(outcome, row.tested_weights, 0.0) if row.tested else (outcome, row.component)
 
 

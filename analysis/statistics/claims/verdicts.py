@@ -16,7 +16,7 @@ from branchwise.analysis.declared.claims import Claim
 from branchwise.analysis.declared.contrasts import claim_weights
 from branchwise.analysis.declared.factors import Grid
 from branchwise.analysis.declared.outcomes import Outcome
-from branchwise.analysis.statistics.attribution import ScaleResult
+from branchwise.analysis.statistics.attribution import Attribution
 from branchwise.analysis.statistics.claims.testing import Form, Test, against_bound, widened_test
 from branchwise.analysis.statistics.claims.values import value_test
 from branchwise.analysis.statistics.estimation import Evidence
@@ -148,17 +148,18 @@ def _test(claim: Claim, evidence: Evidence, weights: Mapping[str, float]) -> Tes
     return replace(test, estimate=raw_estimate)
 
 
-def _test_effect(claim: Claim, scale: ScaleResult, weights: Mapping[str, float]) -> Test:
-    estimate = contrast(scale.fit, weights)
-    if scale.fraction:
-        estimate = ranked_only(estimate, scale.fit)
-    form: Form = "ratio effect" if scale.scale == "log" else "effect"
-    if claim.relative and claim.bound and scale.scale != "log":
-        why = f"{scale.outcome.title or scale.outcome.name} is not on the log scale, so it has no effect in per cent"
+def _test_effect(claim: Claim, attribution: Attribution, weights: Mapping[str, float]) -> Test:
+    estimate = contrast(attribution.fit, weights)
+    if attribution.fraction:
+        estimate = ranked_only(estimate, attribution.fit)
+    form: Form = "ratio effect" if attribution.scale == "log" else "effect"
+    if claim.relative and claim.bound and attribution.scale != "log":
+        title = attribution.outcome.title or attribution.outcome.name
+        why = f"{title} is not on the log scale, so it has no effect in per cent"
         return Test(estimate=estimate, form=form, bound=nan, reason=why)
     bound = claim.bound
     if claim.relative and claim.relation != "equivalent":
-        bound = claim.unit * log_effect(scale.outcome, claim.bound / claim.unit)
+        bound = claim.unit * log_effect(attribution.outcome, claim.bound / claim.unit)
     if isnan(bound):
         return Test(estimate=estimate, form=form, bound=nan, reason="no value above 0 changes by so much")
     return against_bound(claim, estimate, bound, form)

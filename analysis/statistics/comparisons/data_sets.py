@@ -11,7 +11,7 @@ import pandas as pd
 from branchwise.analysis.declared.inference import Inference
 from branchwise.analysis.records.damage import RunFolderError
 from branchwise.analysis.records.run import Run
-from branchwise.analysis.statistics.attribution import ComponentRow, ScaleResult
+from branchwise.analysis.statistics.attribution import Attribution, ComponentRow
 from branchwise.analysis.statistics.comparisons.random_effects import MIN_STUDIES, RandomEffects, random_effects
 from branchwise.analysis.statistics.findings import Findings
 from branchwise.analysis.statistics.model import Estimate, holm
@@ -41,7 +41,7 @@ class Across:
     effects: dict[str, tuple[Estimate, ...]]
     combined: dict[str, RandomEffects]
     p_holm: dict[str, float]
-    scale: ScaleResult
+    scale: Attribution
     rules: Inference
     notes: tuple[str, ...]
 

@@ -15,7 +15,7 @@ from scipy.special import fdtr, fdtrc
 
 from branchwise.analysis.declared.cells import factorial_cells
 from branchwise.analysis.declared.factors import MAX_JOINED
-from branchwise.analysis.statistics.attribution import ComponentRow, ScaleResult
+from branchwise.analysis.statistics.attribution import Attribution, ComponentRow
 from branchwise.analysis.statistics.model import holm
 from branchwise.analysis.statistics.spread import FloatArray
 
@@ -44,26 +44,26 @@ class Agreement:
     spread_p: float = nan
 
 
-def agreement(scale: ScaleResult, results: pd.DataFrame) -> tuple[Agreement, ...]:
+def agreement(attribution: Attribution, results: pd.DataFrame) -> tuple[Agreement, ...]:
     """A row per component; the tests take the blocks that have each cell of the factorial."""
-    if not scale.fit.inference.paired:
+    if not attribution.fit.inference.paired:
         return ()
-    components = [row.component for row in scale.rows]
+    components = [row.component for row in attribution.rows]
     cells = factorial_cells(components) if len(components) <= MAX_JOINED else ()
-    complete = _balanced_blocks(scale, results, cells)
-    rows = [_component(row, complete, i) for i, row in enumerate(scale.rows)]
+    complete = _balanced_blocks(attribution, results, cells)
+    rows = [_component(row, complete, i) for i, row in enumerate(attribution.rows)]
     varies, scatter = holm([row.varies_p for row in rows]), holm([row.spread_p for row in rows])
-    unit = scale.fit.unit
+    unit = attribution.fit.unit
     return tuple(
         replace(row, varies_p=p, spread_p=q, off_sd=unit * row.off_sd, on_sd=unit * row.on_sd)
         for row, p, q in zip(rows, varies, scatter, strict=True)
     )
 
 
-def _balanced_blocks(scale: ScaleResult, results: pd.DataFrame, cells: Sequence[str]) -> FloatArray:
+def _balanced_blocks(attribution: Attribution, results: pd.DataFrame, cells: Sequence[str]) -> FloatArray:
     """(blocks, cells) improvements of complete blocks; no rows where a cell never finished."""
     factorial = results[results["kind"] != "baseline"]
-    y = scale.improvement(factorial[scale.outcome.name].to_numpy(dtype=float)) / scale.fit.unit
+    y = attribution.improvement(factorial[attribution.outcome.name].to_numpy(dtype=float)) / attribution.fit.unit
     table = pd.DataFrame({"block": factorial["block"], "cell": factorial["cell"], "y": y})
     wide = table.pivot_table(index="block", columns="cell", values="y")
     if any(cell not in wide for cell in cells):

@@ -10,7 +10,7 @@ import pandas as pd
 from branchwise.analysis.declared.factors import Grid
 from branchwise.analysis.declared.fractions import MIN_BLOCKS, resolution
 from branchwise.analysis.records.observations import Observations
-from branchwise.analysis.statistics.attribution import ScaleResult
+from branchwise.analysis.statistics.attribution import Attribution
 from branchwise.analysis.statistics.screening import ranks_only
 
 
@@ -119,7 +119,7 @@ def _some(names: Sequence[str], limit: int = 12) -> str:
     return visible if len(names) <= limit else f"{visible} and {len(names) - limit} more (all in ablation.json)"
 
 
-def not_estimable(grid: Grid, cells: Sequence[str], headline: ScaleResult) -> list[str]:
+def not_estimable(grid: Grid, cells: Sequence[str], headline: Attribution) -> list[str]:
     """Effects of components that the design, or the arms that finished, cannot give.
 
     Args:
@@ -151,7 +151,7 @@ def not_estimable(grid: Grid, cells: Sequence[str], headline: ScaleResult) -> li
     return [f"{cause} these cannot be estimated: {_some(unknown)}."]
 
 
-def _of_a_fraction(grid: Grid, cells: Sequence[str], headline: ScaleResult) -> list[str]:
+def _of_a_fraction(grid: Grid, cells: Sequence[str], headline: Attribution) -> list[str]:
     """Return notes on what a fraction cannot tell, and on whether it judges."""
     number = resolution(grid)
     pairs = "known only in sums" if number == "IV" else "mixed with effects of three"

@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import pandas as pd
 
-from branchwise.analysis.statistics.attribution import ScaleResult
+from branchwise.analysis.statistics.attribution import Attribution
 from branchwise.analysis.statistics.model import contrast, fit_two_way
 
 MIN_SHARED = 3  # seeds, below which an interval's width is unreliable
 
 
-def pairing_notes(results: pd.DataFrame, headline: ScaleResult) -> list[str]:
+def pairing_notes(results: pd.DataFrame, headline: Attribution) -> list[str]:
     """Return notes for a run declared unpaired: what pairing by shared seeds would have given."""
     if headline.fit.inference.paired:
         return []
@@ -24,7 +24,7 @@ def pairing_notes(results: pd.DataFrame, headline: ScaleResult) -> list[str]:
     return notes
 
 
-def _note(name: str, weights: Mapping[str, float], rows: pd.DataFrame, scale: ScaleResult) -> list[str]:
+def _note(name: str, weights: Mapping[str, float], rows: pd.DataFrame, attribution: Attribution) -> list[str]:
     used = rows[rows["cell"].isin([cell for cell, weight in weights.items() if weight])]
     counts = used.groupby("block")["cell"].nunique()
     shared = counts.index[counts == used["cell"].nunique()]
@@ -34,10 +34,10 @@ def _note(name: str, weights: Mapping[str, float], rows: pd.DataFrame, scale: Sc
         number = "one seed" if len(shared) == 1 else f"{len(shared)} seeds"
         return [f"{name}: its cells share {number}, too few to say what pairing would give."]
     same = used[used["block"].isin(shared)].sort_values("block", kind="stable")
-    y = scale.improvement(same[scale.outcome.name].to_numpy(dtype=float))
+    y = attribution.improvement(same[attribution.outcome.name].to_numpy(dtype=float))
     widths = []
     for paired in (False, True):
-        rules = replace(scale.fit.inference, paired=paired)
+        rules = replace(attribution.fit.inference, paired=paired)
         result = contrast(fit_two_way(same["cell"].tolist(), same["block"].tolist(), y, inference=rules), weights)
         if not result.has_interval:
             return []

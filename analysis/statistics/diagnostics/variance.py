@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from branchwise.analysis.declared.cells import BASE
-from branchwise.analysis.statistics.attribution import ScaleResult
+from branchwise.analysis.statistics.attribution import Attribution
 from branchwise.analysis.statistics.model import TwoWayFit
 
 FEW_BLOCKS = 5
@@ -41,22 +41,22 @@ class Variance:
     intra_block: float
 
 
-def components_of_variance(scale: ScaleResult, results: pd.DataFrame) -> Variance:
+def components_of_variance(attribution: Attribution, results: pd.DataFrame) -> Variance:
     """Split the variance by the method of moments.
 
     Of unbalanced tables by the expected mean square of blocks after cells (Henderson 3).
     """
-    fit = scale.fit
+    fit = attribution.fit
     factorial = results[results["kind"] != "baseline"]
     unit = fit.unit  # variances are in units squared, so that they neither overflow nor vanish
     residual = fit.residual_var
     paired = fit.inference.paired
-    block = _block_variance(factorial, scale) if fit.df > 0 and fit.n_blocks > 1 and paired else nan
+    block = _block_variance(factorial, attribution) if fit.df > 0 and fit.n_blocks > 1 and paired else nan
     complete = block + residual
     measured: Iterable[Any] = (
-        factorial["value_repeats"] if scale.outcome.name == "value" else []
+        factorial["value_repeats"] if attribution.outcome.name == "value" else []
     )  # no other outcome is sampled
-    sampling = sampling_variance(measured, scale, unit)
+    sampling = sampling_variance(measured, attribution, unit)
     positive = max(block, 0.0) + residual if paired else residual
     return Variance(
         residual=unit * _sqrt(residual) if paired else nan,
@@ -68,10 +68,10 @@ def components_of_variance(scale: ScaleResult, results: pd.DataFrame) -> Varianc
     )
 
 
-def _block_variance(factorial: pd.DataFrame, scale: ScaleResult) -> float:
+def _block_variance(factorial: pd.DataFrame, attribution: Attribution) -> float:
     """Block variance: (SS of blocks after cells - (blocks - 1) * residual) / its coefficient."""
-    fit = scale.fit
-    y = scale.improvement(factorial[scale.outcome.name].to_numpy(dtype=float)) / fit.unit
+    fit = attribution.fit
+    y = attribution.improvement(factorial[attribution.outcome.name].to_numpy(dtype=float)) / fit.unit
     factorial, y = factorial[np.isfinite(y)], y[np.isfinite(y)]
     y = y - y[0]
     cell = pd.Categorical(factorial["cell"]).codes
@@ -86,7 +86,7 @@ def _block_variance(factorial: pd.DataFrame, scale: ScaleResult) -> float:
     return (sum_of_squares - freedom * fit.residual_var) / coefficient if coefficient > 0 else nan
 
 
-def sampling_variance(repeats: Iterable[Any], scale: ScaleResult, unit: float = 1.0) -> float:
+def sampling_variance(repeats: Iterable[Any], attribution: Attribution, unit: float = 1.0) -> float:
     """Return the sampling variance of an arm's mean over repeats, in units squared.
 
     It is the pooled variance over sampling repeats, divided by their number: of the mean that the
@@ -96,7 +96,7 @@ def sampling_variance(repeats: Iterable[Any], scale: ScaleResult, unit: float = 
     for values in repeats:
         if values is None or np.ndim(values) != 1 or len(values) < 2:
             continue
-        y = scale.improvement(np.asarray(values, dtype=float)) / unit
+        y = attribution.improvement(np.asarray(values, dtype=float)) / unit
         if np.isfinite(y).all():
             sums += float(((y - y[0] - (y - y[0]).mean()) ** 2).sum())
             freedom += len(y) - 1
@@ -108,10 +108,10 @@ def _sqrt(variance: float) -> float:
     return nan if isnan(variance) else sqrt(variance)
 
 
-def variance_notes(scale: ScaleResult, variance: Variance, cells_with_failures: Sequence[str]) -> tuple[str, ...]:
+def variance_notes(attribution: Attribution, variance: Variance, cells_with_failures: Sequence[str]) -> tuple[str, ...]:
     """Return notes on what makes the table weak; empty without any."""
     sentences = []
-    fit: TwoWayFit = scale.fit
+    fit: TwoWayFit = attribution.fit
     if not fit.inference.paired:
         if fit.n_blocks < FEW_BLOCKS:
             sentences.append(
@@ -141,7 +141,7 @@ def variance_notes(scale: ScaleResult, variance: Variance, cells_with_failures: 
             "the means of these cells look better than they are; the report shows the effects with bad values in their "
             "place, too."
         )
-    gain = scale.gains.get(BASE)
+    gain = attribution.gains.get(BASE)
     if gain and gain.has_interval and gain.high < 0:
         sentences.append("The full method is clearly worse than base, so there is no gain to share.")
     elif gain and gain.has_interval and not gain.low > 0:

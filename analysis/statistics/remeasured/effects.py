@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from branchwise.analysis.records.remeasured import NamedEvaluation, Remeasurement, named_evaluations
 from branchwise.analysis.records.run import Run
-from branchwise.analysis.statistics.attribution import ComponentRow, ScaleResult
+from branchwise.analysis.statistics.attribution import Attribution, ComponentRow
 from branchwise.analysis.statistics.findings import Findings, analyze_part
 from branchwise.analysis.statistics.remeasured.curves import Axis, axes_of
 
@@ -21,7 +21,7 @@ class Effects:
 
     label: str
     metric: str
-    attribution: ScaleResult  # of the primary outcome
+    attribution: Attribution  # of the primary outcome
     arms: int
 
     @property

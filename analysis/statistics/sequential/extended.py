@@ -34,9 +34,11 @@ def with_decisions(lineage: Lineage, family: FamilyResult) -> FamilyResult:
             result = replace(verdict, test=test, reason=reason)
         verdicts.append(result)
     outcomes = []
-    for scale in family.outcomes:
-        rows = tuple(_decided_row(row, effects.get((scale.outcome.name, row.component))) for row in scale.rows)
-        outcomes.append(replace(scale, rows=rows))
+    for attribution in family.outcomes:
+        rows = tuple(
+            _decided_row(row, effects.get((attribution.outcome.name, row.component))) for row in attribution.rows
+        )
+        outcomes.append(replace(attribution, rows=rows))
     return replace(family, verdicts=tuple(verdicts), outcomes=tuple(outcomes))
 
 

@@ -174,7 +174,7 @@ def judge_at_looks(run: RunAtLooks) -> tuple[FamilyResult, LookResults]:
 def _judge(look: Look, table: Boundary, before: Sequence[_Judged]) -> _Judged:
     """The tests of a look, given the looks before it."""
     (tested,) = judge_each([look.observed])
-    rows = [row.effect for scale in tested.outcomes for row in scale.rows]
+    rows = [row.effect for attribution in tested.outcomes for row in attribution.rows]
     nominal = [*(verdict.test.p for verdict in tested.verdicts), *(effect.p for effect in rows)]
     sides = [*(verdict.test.favours for verdict in tested.verdicts), *(effect.value > 0 for effect in rows)]
     p, favours = [], []
@@ -186,7 +186,7 @@ def _judge(look: Look, table: Boundary, before: Sequence[_Judged]) -> _Judged:
         p.append(sequential[smallest])
         favours.append(sides_of_looks[smallest])
     result = _adjust(tested, p, favours)
-    adjusted = [row.p_holm for scale in result.outcomes for row in scale.rows]
+    adjusted = [row.p_holm for attribution in result.outcomes for row in attribution.rows]
     return _Judged(
         look=look, nominal=nominal, sides=sides, p=p, favours=favours, result=result,
         adjusted=[*(verdict.test.p_holm for verdict in result.verdicts), *adjusted],
@@ -208,7 +208,8 @@ def _adjust(tested: FamilyResult, p: Sequence[float], favours: Sequence[bool]) -
         p_value, side = next(tests)
         verdicts.append(replace(verdict, test=replace(verdict.test, p=p_value, favours=side)))
     outcomes = [
-        replace(scale, rows=tuple(row.with_p(next(tests)[0]) for row in scale.rows)) for scale in tested.outcomes
+        replace(attribution, rows=tuple(row.with_p(next(tests)[0]) for row in attribution.rows))
+        for attribution in tested.outcomes
     ]
     (result,) = adjust_family([replace(tested, verdicts=tuple(verdicts), outcomes=tuple(outcomes))])
     return result
@@ -286,8 +287,8 @@ def _hypotheses(
 
 def _names(result: FamilyResult) -> list[str]:
     names = [verdict.claim.text for verdict in result.verdicts]
-    for number, scale in enumerate(result.outcomes):
-        names += [row.hypothesis(scale.outcome.name if number else "") for row in scale.rows]
+    for number, attribution in enumerate(result.outcomes):
+        names += [row.hypothesis(attribution.outcome.name if number else "") for row in attribution.rows]
     return names
 
 
