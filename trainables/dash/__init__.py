@@ -1,4 +1,4 @@
-"""DASH: dual-branch score distillation of class-conditional diffusion U-Nets (arXiv 2606.00798).
+"""DASH: dual-branch score distillation of class-conditional U-Nets (arXiv 2606.00798).
 
 The functions of the contract. What they need from torch is imported when they run.
 """
@@ -79,7 +79,10 @@ __all__ = [
 
 
 def from_settings(settings: Mapping[str, Any], folder: Path | None) -> Any:
-    """This module, with a column for each evaluation that the settings name. Spec validates them."""
+    """Return this module, with a column for each evaluation that the settings name.
+
+    Spec validates the settings.
+    """
     try:
         named = Evaluate.model_validate(settings.get("evaluate") or {}).evaluations()
     except ValueError:
@@ -91,7 +94,10 @@ def from_settings(settings: Mapping[str, Any], folder: Path | None) -> Any:
 
 
 def check_inputs(spec: Spec) -> None:
-    """Raises FileNotFoundError or ValueError, saying what to do, when data or weights are missing."""
+    """Check that data and weights are on this machine.
+
+    Raises FileNotFoundError or ValueError that says what to do.
+    """
     files.check_inputs(spec)
     if isinstance(spec.data, ImageFolder):
         from branchwise.trainables.dash.data import decoded
@@ -100,7 +106,7 @@ def check_inputs(spec: Spec) -> None:
 
 
 def check_code(spec: Spec) -> None:
-    """Raises ValueError when a feature function of the user's cannot be used. Imports and calls it."""
+    """Import and call the user's feature function; raise ValueError if it cannot be used."""
     if is_function(spec.features):
         from branchwise.trainables.dash.evaluation import features
 
@@ -108,7 +114,10 @@ def check_code(spec: Spec) -> None:
 
 
 def data_sha256(spec: Spec) -> str | None:
-    """The SHA-256 of images and labels; None for a data set that is yet to be downloaded. Raises FileNotFoundError."""
+    """Return the SHA-256 of images and labels; None for a data set not downloaded yet.
+
+    Raises FileNotFoundError.
+    """
     return content.data_sha256(spec.data)
 
 
@@ -153,5 +162,5 @@ def train_features(spec: Spec, out: Path, context: Context) -> None:
 
 
 def check_features(spec: Spec, folder: Path) -> Mapping[str, Any]:
-    """The classifier's accuracy on images it was not trained on, and what else its training noted."""
+    """Return the classifier's accuracy on held-out images and the other notes of its training."""
     return check_classifier(spec.evaluate.classifier, spec.data.name, folder)

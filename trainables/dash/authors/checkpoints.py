@@ -1,4 +1,7 @@
-"""An authors' checkpoint (.pth) becomes a model folder, with EMA weights and curriculum, usable as a teacher."""
+"""Conversion of an authors' checkpoint (.pth) into a model folder, usable as a teacher.
+
+The folder holds the EMA weights and the curriculum.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,9 @@ from branchwise.trainables.dash.nets import checkpoint, unet
 
 
 def import_checkpoint(file: Path, classes: int, image_size: int, out: Path) -> dict[str, Any]:
-    """Writes the folder `out` from the authors' checkpoint `file`, atomically; returns the content of teacher.json.
+    """Write the folder `out` from the authors' checkpoint `file`; return teacher.json's content.
+
+    Writes are atomic.
 
     `image_size` is the side of the square images the net was trained on; its architecture is read from the shapes.
     Raises FileNotFoundError, FileExistsError, or ValueError with a message when the file is not such a checkpoint.

@@ -1,4 +1,7 @@
-"""The authors' golden values: inputs and outputs of their code, for small nets with weights drawn from their names."""
+"""The authors' golden values: inputs and outputs of their code.
+
+They are for small nets with weights drawn from their names.
+"""
 
 from __future__ import annotations
 
@@ -22,13 +25,19 @@ Golden = Mapping[str, Any]  # name -> array
 
 
 def read(file: Path = FILE) -> Golden:
-    """Raises FileNotFoundError without the values: they are in a checkout, not in the installed package."""
+    """Return the golden values.
+
+    Raises FileNotFoundError without them: they are in a checkout, not in the installed package.
+    """
     with np.load(file) as content:
         return dict(content)
 
 
 def stated_weights(golden: Golden, salt: str, net: str) -> dict[str, Tensor]:
-    """The weights of the golden net `teacher` or `student` under the authors' names, drawn from `salt` and name."""
+    """Return the golden net's weights under the authors' names, drawn from `salt` and name.
+
+    `net` is `teacher` or `student`.
+    """
     state = {}
     for line in golden[f"{net}_keys"]:
         key, shape = str(line).split(" ", 1)

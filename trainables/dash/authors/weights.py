@@ -1,4 +1,4 @@
-"""The authors' checkpoints: their parameter names and architecture in terms of diffusers' UNet2DModel."""
+"""The authors' checkpoints: names and architecture in terms of diffusers' UNet2DModel."""
 
 from __future__ import annotations
 
@@ -67,7 +67,9 @@ def _translated(match: re.Match[str], levels: int) -> str:
 
 
 def to_diffusers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The authors' state dict under diffusers' names; the 1x1 convolutions of attention become linear layers.
+    """Return the authors' state dict under diffusers' names.
+
+    The 1x1 convolutions of attention become linear layers.
 
     Raises ValueError for names the reference does not have.
     """

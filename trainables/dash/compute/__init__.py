@@ -1,1 +1,1 @@
-"""How steps are computed: ranks, seeds, exact and fast modes, progress. Knows no net and no data set."""
+"""Computation of steps: ranks, seeds, exact and fast modes, progress; no nets, no data sets."""

@@ -13,7 +13,7 @@ logger = logging.getLogger("branchwise.dash")
 
 
 class AdaptiveBatcher:
-    """How many rows are worked on at once: `size`, and half as many from then on whenever the memory is exhausted.
+    """Batches of `size` rows, halved for good whenever the memory is exhausted.
 
     A portion of a single row that does not fit is an error. `what` is the work's name in the log.
     """
@@ -23,7 +23,10 @@ class AdaptiveBatcher:
         self._what = what
 
     def run(self, work: Callable[[slice], Tensor], rows: int) -> Tensor:
-        """`work` on all `rows` rows (1 or more), concatenated: (rows, ...). Raises torch.OutOfMemoryError."""
+        """Return `work` on all `rows` rows (1 or more), concatenated: (rows, ...).
+
+        Raises torch.OutOfMemoryError.
+        """
         done, results = 0, []
         while done < rows:
             part = slice(done, min(rows, done + self.size))

@@ -1,4 +1,4 @@
-"""How the same settings are computed: `exact`, which is reproducible bit for bit, or `fast`.
+"""Modes of the same computation: `exact`, reproducible bit for bit, or `fast`.
 
 On a CPU the two are equal: its kernels are deterministic, and compiling costs more than it saves.
 """
@@ -21,7 +21,7 @@ RECOMPILES = 32  # variants of a single net: its batch sizes in training and sam
 
 
 def choose(mode: Mode, device: str) -> None:
-    """Sets this process's switches. Called before the first work on the device."""
+    """Set this process's switches; call it before the first work on the device."""
     if device == "cpu":
         return
     exact = mode == "exact"
@@ -34,14 +34,17 @@ def choose(mode: Mode, device: str) -> None:
 
 
 def prepare(net: nn.Module, mode: Mode, context: Context) -> None:
-    """Compiles `net` in place, its state's names unchanged, where the mode and the device require it."""
+    """Compile `net` in place where mode and device require it; its state's names are unchanged."""
     if compiles(mode, context):
         # CUDA graphs and the exchange of gradients between ranks do not go together.
         compile_module(net, "reduce-overhead" if context.world_size == 1 else "default")
 
 
 def compile_module(net: nn.Module, how: str = "default", backend: str = "inductor") -> None:
-    """Compiles `net` for each shape it meets; more than RECOMPILES variants are an error, not a silent fall back."""
+    """Compile `net` for each shape it meets.
+
+    More than RECOMPILES variants are an error, not a silent fallback.
+    """
     import torch._dynamo
 
     torch._dynamo.config.recompile_limit = RECOMPILES
@@ -50,7 +53,7 @@ def compile_module(net: nn.Module, how: str = "default", backend: str = "inducto
 
 
 def begin_step(mode: Mode, context: Context) -> None:
-    """Tell CUDA graphs that the outputs of the previous step are no longer needed, but those of this step are."""
+    """Tell CUDA graphs that the previous step's outputs are done with, but not this step's."""
     if compiles(mode, context):
         torch.compiler.cudagraph_mark_step_begin()
 

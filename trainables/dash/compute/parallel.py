@@ -1,4 +1,4 @@
-"""Data parallelism in a few functions. Each rank draws the same global batch and works on its slice of it."""
+"""Data parallelism: each rank draws the same global batch and works on its slice of it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,10 @@ def broadcast_number(value: float, context: Context) -> float:
 
 
 def gather_rows(rows: Tensor, total: int, context: Context) -> Tensor:
-    """The rows (n_r, d) of all ranks, with parts `my_slice(total)`, in order: (total, d) on each rank."""
+    """Return the rows (n_r, d) of all ranks in order: (total, d) on each rank.
+
+    The parts are `my_slice(total)`.
+    """
     if context.world_size == 1:
         return rows
     longest = -(-total // context.world_size)

@@ -1,4 +1,7 @@
-"""Reports about once a second, at steps on which all workers agree (each worker must report equally often)."""
+"""Progress reports about once a second, at steps on which all workers agree.
+
+Each worker must report equally often.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from branchwise.trainables.dash.compute.parallel import broadcast_number
 
 
 class Progress:
-    """`advance` is called once a step by each worker and reports every few steps, about once a second."""
+    """Reports every few steps, about once a second; each worker calls `advance` once a step."""
 
     def __init__(self, context: Context, phase: str, steps: int, step: int = 0, **fields: Any) -> None:
         self._context = context

@@ -1,4 +1,7 @@
-"""Random numbers as a function of (seed, stream, step), so that a resumed run has no generator state to restore."""
+"""Random numbers as a function of (seed, stream, step).
+
+A resumed run has no generator state to restore.
+"""
 
 from __future__ import annotations
 

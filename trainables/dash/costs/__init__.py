@@ -1,1 +1,4 @@
-"""Costs of nets, cohorts and teachers: parameters, arithmetic, memory, seconds. For plans; no torch here."""
+"""Costs of nets, cohorts and teachers for plans: parameters, arithmetic, memory, seconds.
+
+No torch here.
+"""

@@ -22,7 +22,7 @@ class Counts:
 
 
 class _Layer(NamedTuple):
-    """`joins` is what a layer of the up path concatenates: the channels of a skip connection, else 0."""
+    """A layer; `joins` is the skip connection's channels that the up path concatenates, else 0."""
 
     kind: str  # res, attention, down, up
     wide_in: int
@@ -39,7 +39,7 @@ BACKWARD = 2.0  # launches and work of a backward pass, times those of the forwa
 
 
 def _layers(net: UNet, size: int) -> Iterator[_Layer]:
-    """All but the first and the last convolution and the embeddings, in the order in which they run."""
+    """Yield the layers in running order, but no embeddings and no first or last convolution."""
     wide = net.channels[0]
     skips = [wide]
     last = len(net.channels) - 1

@@ -1,4 +1,7 @@
-"""Costs of a cohort, a teacher or a measurement on a device: seconds and memory by phase, and the arithmetic."""
+"""Costs of a cohort, a teacher or a measurement on a device.
+
+They are seconds and memory by phase, and the arithmetic.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,10 @@ FEATURE_MACS_A_SECOND = 3 * 5.7e9  # on a single core: three images a second of 
 
 
 def cohort_cost(specs: Sequence[Spec], on: Device, workers: int = 1) -> CostEstimate:
-    """The cost of a cohort of these settings on `workers` devices like `on`, each with its part of each batch."""
+    """Return the cost of a cohort of these settings on `workers` devices like `on`.
+
+    Each device has its part of each batch.
+    """
     estimate = _estimate(cohort_passes(specs, workers), specs, on, workers)
     if not on.memory:
         return estimate
@@ -42,7 +48,10 @@ def cohort_cost(specs: Sequence[Spec], on: Device, workers: int = 1) -> CostEsti
 
 
 def teacher_cost(spec: Spec, on: Device, workers: int, trained: bool) -> CostEstimate:
-    """The cost of training the teacher, unless it is `trained`, and of evaluating it; 0 for an existing one."""
+    """Return the cost of training the teacher, unless `trained`, and of evaluating it.
+
+    An existing teacher costs 0.
+    """
     teacher = spec.teacher
     if not isinstance(teacher, Teacher):
         return CostEstimate()
@@ -56,21 +65,22 @@ def teacher_cost(spec: Spec, on: Device, workers: int, trained: bool) -> CostEst
 
 
 def estimate_cohort(specs: Sequence[Spec], threads: int) -> float:
-    """Seconds to train and evaluate the arms of a single cohort on `threads` CPU cores, start-up excluded."""
+    """Return the seconds to train and evaluate one cohort on `threads` CPU cores, no start-up."""
     return cohort_cost(specs, Device(threads=threads)).total
 
 
 def estimate_teacher(spec: Spec, workers: int, trained: bool = False) -> float:
-    """Seconds to train the teacher on `workers` CPU cores, unless it is `trained`, and to evaluate it; no start-up.
+    """Return the seconds to train the teacher, unless `trained`, and to evaluate it.
 
-    0 for an existing teacher, of unknown size.
+    On `workers` CPU cores, without start-up; 0 for an existing teacher, of unknown size.
     """
     return teacher_cost(spec, Device(), workers, trained).total
 
 
 def estimate_measure(spec: Spec, teacher: bool, on: Device) -> float:
-    """Seconds to measure a student, or the teacher, under `spec.evaluate` on a device; 0 for a teacher that exists,
-    of unknown size.
+    """Return the seconds to measure a student, or the teacher, on a device.
+
+    Under `spec.evaluate`; 0 for a teacher that exists, of unknown size.
 
     A worker measures a student under all settings and its gaps, which depend on none of a sampler's, once: they are
     omitted, and so are measurements during training.
@@ -114,7 +124,10 @@ def _estimate(
 
 
 def features_seconds(spec: Spec, on: Device, workers: int = 1, of_teacher: bool = False) -> tuple[float, bool]:
-    """Seconds of a single net's features and distances, and whether they rest on a measurement of this device."""
+    """Return the seconds of one net's features and distances, and whether they were measured.
+
+    A measurement counts if it was made on this device.
+    """
     images = measured_images(spec, of_teacher)
     if on.memory:
         peak, efficiency = gpu_flops("fp32", "exact", on)  # features are in IEEE fp32, regardless of the training
@@ -128,7 +141,7 @@ def features_seconds(spec: Spec, on: Device, workers: int = 1, of_teacher: bool 
 
 
 def describe_models(spec: Spec) -> Iterator[tuple[str, str]]:
-    """The parameters of teacher and student, how many times fewer the student's are, and each evaluation."""
+    """Yield the parameters of teacher and student with their ratio, and each evaluation."""
     shape, classes = spec.data.image_shape, spec.data.classes
     teacher = spec.teacher
     complete = count(teacher, shape, classes).parameters if isinstance(teacher, Teacher) else checkpoint_size(teacher)

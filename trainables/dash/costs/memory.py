@@ -1,6 +1,7 @@
-"""How much memory of a GPU a cohort needs: weights, images, samples, and activations for the backward pass.
+"""GPU memory of a cohort: weights, images, samples, and activations for the backward pass.
 
-By formula; a training pass by a rate of the device where `calibrate` has measured its net."""
+By formula; a training pass by a rate of the device where `calibrate` has measured its net.
+"""
 
 from __future__ import annotations
 
@@ -54,8 +55,10 @@ def teacher_training_bytes(spec: Spec, workers: int, on: Device) -> float:
 
 
 def working_bytes(item: Pass, spec: Spec, on: Device) -> float:
-    """Temporary memory of a training pass: as measured on the device, else by the formula, which counts
-    tensors and knows of no workspace."""
+    """Return a training pass's temporary memory, measured on the device or by formula.
+
+    The formula counts tensors and knows of no workspace.
+    """
     measured = measured_working(item, spec.data.image_shape, spec.data.classes, on)
     if measured is not None:
         return measured
@@ -64,7 +67,10 @@ def working_bytes(item: Pass, spec: Spec, on: Device) -> float:
 
 
 def sampling_bytes(net: UNet, spec: Spec, memory: float, arms: int = 1) -> float:
-    """The peak of sampling `net` on a GPU of `memory` bytes, next to the `arms` students of its cohort."""
+    """Return the peak bytes of sampling `net` on a GPU of `memory` bytes.
+
+    The `arms` students of its cohort lie next to it.
+    """
     counts = _counts(net, spec)
     _, _, side = spec.data.image_shape
     rows = 2 * min(images_at_once(memory, side), spec.evaluate.samples)
@@ -73,12 +79,12 @@ def sampling_bytes(net: UNet, spec: Spec, memory: float, arms: int = 1) -> float
 
 
 def activation_bytes(counts: Counts, precision: str) -> float:
-    """What a training pass keeps of each sample for its backward pass."""
+    """Return the bytes that a training pass keeps of each sample for its backward pass."""
     return counts.saved * FLOAT * SAVED_SHARE[precision]
 
 
 def cast_bytes(counts: Counts, precision: str) -> float:
-    """What a pass keeps of the weights besides themselves."""
+    """Return the bytes that a pass keeps of the weights besides themselves."""
     return float(counts.parameters * CAST[precision])
 
 

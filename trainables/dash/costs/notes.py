@@ -1,4 +1,7 @@
-"""Notes of a plan on the data, and on settings that have no effect or an unexpected effect. No torch here."""
+"""Notes of a plan on the data, and on settings with no effect or an unexpected effect.
+
+No torch here.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The duration of a pass on a device: a formula, corrected by the rates from `measure_rates`."""
+"""The duration of a pass: a formula, corrected by the rates from `measure_rates`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def flop(item: Pass, shape: Shape, classes: int) -> float:
 
 
 def pass_seconds(item: Pass, shape: Shape, classes: int, on: Device) -> tuple[float, bool]:
-    """Seconds of all the passes, and whether they rest on a measurement of this very net on this device."""
+    """Return the seconds of all the passes, and whether this net was measured on this device."""
     seconds = item.times * (_on_gpu(item, shape, classes, on) if on.memory else _on_cpu(item, shape, classes, on))
     ratio = measured_ratio(item, shape, classes, on)
     is_measured = _nearest(item, shape, classes, _matching(item, on)) is not None
@@ -81,7 +81,10 @@ def rate_of(item: Pass, shape: Shape, classes: int, threads: int, seconds: float
 
 
 def measured_ratio(item: Pass, shape: Shape, classes: int, on: Device) -> float | None:
-    """Measured over computed seconds: of this net at the nearest batch, else the median of others; None: no rate."""
+    """Return measured over computed seconds; None without a rate.
+
+    The ratio is that of this net at the nearest batch, else the median of others.
+    """
     matching = _matching(item, on)
     if not matching:
         return None
@@ -91,7 +94,7 @@ def measured_ratio(item: Pass, shape: Shape, classes: int, on: Device) -> float 
 
 
 def measured_working(item: Pass, shape: Shape, classes: int, on: Device) -> float | None:
-    """Temporary bytes of a training pass on a GPU, by a rate of this net; None without such a rate."""
+    """Return a training pass's temporary bytes on a GPU by a rate of this net; None without one."""
     nearest = _nearest(item, shape, classes, [rate for rate in _matching(item, on) if rate.get("working")])
     return nearest["working"] / nearest["rows"] * item.rows if nearest else None
 
@@ -131,7 +134,7 @@ def _same_setup(rate: Mapping[str, Any], item: Pass, on: Device) -> bool:
 
 
 def measured_features(spec: Spec, images: int, on: Device) -> float | None:
-    """Seconds of features and distances of so many images by a rate that was measured; None where none was."""
+    """Return the seconds of features and distances by a measured rate; None without one."""
     measured = [
         rate["seconds"] / rate["rows"] * images
         for rate in on.rates

@@ -1,4 +1,4 @@
-"""What a cohort or a teacher computes, as passes of nets: how many, over how many samples, in which precision."""
+"""The passes of nets of a cohort or a teacher: how many, over how many samples, how precise."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ DIGITS_MACS = 3e6  # of the net of 8x8 digits
 
 @dataclass(frozen=True, kw_only=True)
 class Pass:
-    """`times` passes of `net` over `rows` samples each; a training pass is forward, backward and the optimizer step."""
+    """`times` passes of `net` over `rows` samples each.
+
+    A training pass is forward, backward and the optimizer step.
+    """
 
     kind: Kind
     net: UNet
@@ -44,7 +47,7 @@ def student_net(spec: Spec) -> UNet:
 
 
 def cohort_passes(specs: Sequence[Spec], workers: int) -> Iterator[Pass]:
-    """What each of `workers` computes to train and sample the arms of a cohort."""
+    """Yield each worker's passes to train and sample the arms of a cohort on `workers` workers."""
     for spec in specs:
         yield arm_training(spec, workers)
         yield from sampling_passes(student_net(spec), spec, workers)
@@ -54,7 +57,7 @@ def cohort_passes(specs: Sequence[Spec], workers: int) -> Iterator[Pass]:
 
 
 def teacher_passes(spec: Spec, workers: int, trained: bool) -> Iterator[Pass]:
-    """What each of `workers` computes to train the teacher, unless it is `trained`, and to sample it."""
+    """Yield each worker's passes to train the teacher, unless `trained`, and to sample it."""
     teacher = spec.teacher
     if not isinstance(teacher, Teacher):
         return  # it exists, and its size is unknown here
@@ -89,8 +92,11 @@ class SampledSet:
 
 
 def sampled_sets(spec: Spec, of_teacher: bool) -> list[SampledSet]:
-    """The sets of samples that measure a net: of a student, also during training, under the costliest scale that may be
-    chosen; of a teacher, who tries them all, also those that students are compared with."""
+    """Return the sets of samples that measure a net.
+
+    A student's are drawn under the costliest scale that may be chosen, also during training. A teacher
+    tries all scales; its sets include those that students are compared with.
+    """
     sets = []
     for name, evaluation in spec.evaluate.evaluations().items():
         candidates = sorted(evaluation.candidates, key=_branches)
@@ -122,7 +128,7 @@ def image_count(spec: Spec) -> int:
 
 
 def sampling_passes(net: UNet, spec: Spec, workers: int, of_teacher: bool = False) -> Iterator[Pass]:
-    """The sampler's passes for all sets of samples, and those of the guidance gaps, for each precision."""
+    """Yield the sampler's passes for all sets of samples and guidance gaps, by precision."""
     evaluate, at_once = spec.evaluate, 2 * SAMPLED_AT_ONCE
     looks = 0 if of_teacher else 1 + len(evaluate.at_steps)
     rows: dict[Precision, float] = {"fp32": looks * 2.0 * evaluate.gap_samples * evaluate.gap_bins}
@@ -135,13 +141,16 @@ def sampling_passes(net: UNet, spec: Spec, workers: int, of_teacher: bool = Fals
 
 
 def measured_images(spec: Spec, of_teacher: bool) -> int:
-    """Images with features to compute for a single net; of a teacher, those of the test set for the floor as well."""
+    """Return the number of images of a single net to compute features of.
+
+    For a teacher this includes those of the test set for the floor.
+    """
     images = sum(item.images for item in sampled_sets(spec, of_teacher))
     return images + (TEST_IMAGES if of_teacher and isinstance(spec.data, TorchvisionData) else 0)
 
 
 def feature_macs(spec: Spec) -> float:
-    """MACs of the feature net for a single image; of a user's function none, since they are unknown."""
+    """Return the feature net's MACs for a single image; 0 for a user's function: unknown."""
     if spec.features == CLASSIFIER:
         return classifier_macs(spec.evaluate.classifier, spec.data.image_shape)
     if spec.features in PRETRAINED:

@@ -1,4 +1,4 @@
-"""The batch of a step, as a function of (seed, step): images, labels, timesteps, noise, and dropped labels."""
+"""Batches as a function of (seed, step): images, labels, timesteps, noise, dropped labels."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ class Batch:
 
 
 def draw(dataset: Dataset, alphas_cumprod: Tensor, batch_size: int, seed: int, step: int, context: Context) -> Batch:
-    """Batch `step` (from 0) under `seed`. Independent of the number of ranks on the same kind of device."""
+    """Return batch `step` (from 0) under `seed`.
+
+    It is independent of the number of ranks on the same kind of device.
+    """
     device = dataset.device
     part = my_slice(batch_size, context)
     indices = batch_indices(seed, step, batch_size, len(dataset))[part]

@@ -1,4 +1,7 @@
-"""Labeled images as 8-bit pixels, on the device if they fit; batches in [-1, 1] without a loader."""
+"""Labeled images as 8-bit pixels, on the device if they fit; batches in [-1, 1].
+
+There is no loader.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,9 @@ SHARE_OF_DEVICE = 0.4  # of a GPU's free memory that images may take
 
 @dataclass(frozen=True)
 class Dataset:
-    """`images` (N, C, H, W) uint8 and `labels` (N,) int64, on the device; images on the host where they are too many.
+    """Images (N, C, H, W) uint8 and labels (N,) int64 on the device.
+
+    The images are on the host where they are too many.
 
     `target_device` is the device that batches go to, if not the images' device; `checksum` that of the pixels,
     if already known. `counts` are the images of each class of a folder, held-out ones included; data sets
@@ -42,7 +47,7 @@ class Dataset:
 
     @property
     def device(self) -> torch.device:
-        """Where batches are used."""
+        """The device on which batches are used."""
         return self.target_device if self.target_device is not None and self._on_host else self.images.device
 
     @property
@@ -75,7 +80,7 @@ class Dataset:
 
 
 def load(settings: Data, device: torch.device | str) -> Dataset:
-    """The images of `settings` that train, on `device`; those of `load_holdout` are never among them.
+    """Return the training images of `settings` on `device`; `load_holdout` returns none of them.
 
     Raises FileNotFoundError, saying what to do, when they are missing, and ValueError when they are not as stated.
     """
@@ -87,7 +92,9 @@ def load(settings: Data, device: torch.device | str) -> Dataset:
 
 
 def load_holdout(settings: Data, device: torch.device | str) -> Dataset:
-    """Images not used for training: the test set of a data set of torchvision's, else a fixed share of each class.
+    """Return the images not used for training, on `device`.
+
+    They are the test set of a data set of torchvision's, else a fixed share of each class.
 
     Raises as `load` does.
     """
@@ -98,13 +105,19 @@ def load_holdout(settings: Data, device: torch.device | str) -> Dataset:
 
 
 def load_reference_images(settings: Data, device: torch.device | str) -> Dataset:
-    """The images that samples are compared with: all but a test set's, regardless of which part trains."""
+    """Return the images that samples are compared with: all but a test set's.
+
+    They do not depend on which part trains.
+    """
     images, labels, checksum = _part(settings, holdout=None)
     return _dataset(settings, images, labels, device, checksum)
 
 
 def holdout_rows(settings: Digits | ImageFolder, labels: Tensor) -> Tensor:
-    """Which images of `labels` (N,) are held out, (N,) bool: drawn within each class, the same at each call."""
+    """Return the mask (N,) bool of the held-out images of `labels` (N,).
+
+    They are drawn within each class, the same at each call.
+    """
     chosen = torch.zeros(len(labels), dtype=torch.bool)
     for label in range(settings.classes):
         rows = (labels == label).nonzero().squeeze(1)
@@ -132,8 +145,10 @@ def fits(images: Tensor, device: torch.device) -> bool:
 
 
 def _part(settings: Data, holdout: bool | None) -> tuple[Tensor, Tensor, str]:
-    """Pixels and labels of the held-out images, of the others, or (None) of all but a test set's; the pixels' SHA-256,
-    where it is available."""
+    """Return pixels, labels and the pixels' SHA-256, where available, of a part of the images.
+
+    The part is the held-out images, the others, or (None) all but a test set's.
+    """
     if isinstance(settings, TorchvisionData):
         return *_torchvision(settings, train=not holdout), ""
     if isinstance(settings, Digits):
@@ -198,7 +213,10 @@ def to_pixels(images: Tensor) -> Tensor:
 
 
 def of_each_class(dataset: Dataset, count: int) -> Tensor:
-    """The first images of each class, `count` in all, of classes 0, 1, 2, ... in turn; black if missing."""
+    """Return the first images of each class, `count` in all, of classes 0, 1, 2, ... in turn.
+
+    Missing ones are black.
+    """
     visible = dataset.images.new_zeros(count, *dataset.images.shape[1:])
     places = [torch.nonzero(dataset.labels == label).flatten() for label in range(dataset.classes)]
     for i in range(count):
@@ -209,8 +227,10 @@ def of_each_class(dataset: Dataset, count: int) -> Tensor:
 
 
 def in_turn(images: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """The images in the order of classes 0, 1, 2, ..., 0, 1, ..., as many as `images`; where a class has too few,
-    they are black."""
+    """Return the images in the order of classes 0, 1, 2, ..., 0, 1, ..., as many as `images`.
+
+    Where a class has too few, they are black.
+    """
     visible = images.new_zeros(images.shape)
     places = [(labels == label).nonzero().flatten().tolist() for label in range(classes)]
     for i in range(len(images)):
@@ -221,7 +241,7 @@ def in_turn(images: Tensor, labels: Tensor, classes: int) -> Tensor:
 
 
 def batch_indices(seed: int, step: int, batch_size: int, size: int) -> Tensor:
-    """Which of `size` examples make batch `step` (from 0), shape (batch_size,), int64, on the CPU.
+    """Return the examples, of `size`, in batch `step` (from 0): (batch_size,) int64, on the CPU.
 
     Epochs are permutations drawn by (seed, epoch), concatenated, so that each example occurs equally often.
     """

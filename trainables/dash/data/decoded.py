@@ -1,4 +1,4 @@
-"""The images of a folder, decoded once a machine into a file that each process maps into its memory.
+"""The images of a folder, decoded once a machine into a file that each process maps.
 
 A million small files take minutes to decode and a second to map. The copy is in $XDG_CACHE_HOME/branchwise under a
 key of the files' content. No torch here: a dry run decodes, too, to name damaged files.
@@ -26,7 +26,9 @@ Fill = Callable[[np.ndarray], None]
 
 
 def get(settings: ImageFolder, rows: Sequence[int] | None = None) -> tuple[np.ndarray, str]:
-    """Pixels (N, C, S, S) uint8 of all images, or of those in `rows`, mapped from a file; the SHA-256 of the pixels.
+    """Return pixels (N, C, S, S) uint8 of all images, or of `rows`, and the pixels' SHA-256.
+
+    The pixels are mapped from a file.
 
     A single process decodes while the others wait. Raises FileNotFoundError and ValueError as `image_folder.fill`.
     """
@@ -45,7 +47,9 @@ def get(settings: ImageFolder, rows: Sequence[int] | None = None) -> tuple[np.nd
 
 
 def check(settings: ImageFolder) -> None:
-    """Raises ValueError that names each image that cannot be decoded; decoded images are cached for the run.
+    """Check that all images can be decoded, and cache the decoded images for the run.
+
+    Raises ValueError that names each image that cannot be decoded.
 
     Where the cache cannot be written, they are decoded only for the check.
     """
@@ -73,7 +77,7 @@ def _cached(settings: ImageFolder, digests: Sequence[str], fill: Fill) -> tuple[
 
 
 def _mapped(folder: Path, shape: tuple[int, ...]) -> tuple[np.ndarray, str] | None:
-    """The pixels in `folder` and their SHA-256; None if none exist, or not the ones that were written."""
+    """Return the pixels in `folder` and their SHA-256; None if missing or not as written."""
     try:
         description = json.loads((folder / "about.json").read_text())
         pixels = np.load(folder / "pixels.npy", mmap_mode="c")  # copy on write: changes do not reach the file

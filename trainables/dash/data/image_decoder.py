@@ -1,4 +1,6 @@
-"""An image file to 8-bit pixels, as a viewer shows it: upright, without transparency, its full range in 0 to 255.
+"""Decoding of an image file to 8-bit pixels, as a viewer shows it.
+
+Images are upright, without transparency, their full range in 0 to 255.
 
 No torch here: a dry run decodes images, too.
 """

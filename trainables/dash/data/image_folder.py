@@ -21,7 +21,9 @@ Errors = list[tuple[Path, str]]  # files that cannot be read, and why
 
 
 def listed(settings: ImageFolder) -> tuple[list[Path], np.ndarray]:
-    """The files and their labels (N,) int64: label k is the k-th sub-folder in alphabetical order.
+    """Return the files and their labels (N,) int64.
+
+    Label k is the k-th sub-folder in alphabetical order.
 
     Raises FileNotFoundError when the folder is missing, ValueError when it does not hold what is stated.
     """
@@ -48,7 +50,7 @@ def decode_all(
     keep: Callable[[int, np.ndarray], None],
     digests: Sequence[str] = (),
 ) -> Errors:
-    """Hands the number and the pixels of each file to `keep`; returns the files that cannot be decoded."""
+    """Pass each file's number and pixels to `keep`; return the files that cannot be decoded."""
 
     def decode_image(i: int) -> str:
         try:

@@ -1,4 +1,7 @@
-"""A space for a folder of images: classes, size and channels found by looking, nets and samples that fit proposed."""
+"""A proposed space for a folder of images.
+
+Classes, size and channels are found by looking; nets and samples are proposed to fit.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ DEEPEST = 65535  # the usual range of images of more than 8 bits
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSurvey:
-    """What a folder holds."""
+    """The contents of a folder of images."""
 
     classes: tuple[str, ...]
     counts: tuple[int, ...]  # images of each class
@@ -53,7 +56,10 @@ class Headers:
 
 
 def survey_images(folder: Path) -> ImageSurvey:
-    """What the folder holds: a sub-folder for each class. Raises ValueError with all that is wrong, a line each."""
+    """Survey a folder of images that has a sub-folder for each class.
+
+    Raises ValueError with all that is wrong, a line each.
+    """
     try:
         listing = list_images(str(folder))
     except OSError as error:
@@ -113,7 +119,10 @@ def _white_level(highest: int) -> int:
 
 
 def _decode(listing: Listing, wrong: Sequence[str], side: int, white_level: int) -> tuple[bool, list[str]]:
-    """Whether an image has color, and a line on the files that cannot be decoded; all are, and cached for the run."""
+    """Return whether an image has color, and lines on the files that cannot be decoded.
+
+    All files are decoded, and cached for the run.
+    """
     settings = ImageFolder(
         name="image_folder",
         path=str(listing.root),
@@ -147,7 +156,10 @@ def _has_color(file: Path, settings: ImageFolder) -> bool:
 
 
 def _side(sides: Sequence[int]) -> int:
-    """The side of all images, if nets accept it; else the largest of SIDES that enlarges no more than half of them."""
+    """Return the side of all images, if nets accept it.
+
+    Otherwise it is the largest of SIDES that enlarges no more than half of them.
+    """
     (commonest, count), *_ = Counter(sides).most_common(1)
     if count == len(sides) and commonest in SIDES:
         return commonest

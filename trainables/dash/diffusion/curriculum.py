@@ -17,7 +17,7 @@ from branchwise.trainables.dash.diffusion.schedule import TIMESTEPS, snr
 
 
 def initial_importance(curriculum: str, teacher_importance: Tensor | None, device: torch.device | str) -> Tensor:
-    """lambda at the start of training, shape (1000,), float32; requires a gradient only when it is learned.
+    """Return the initial lambda, (1000,) float32; only a learned one requires a gradient.
 
     Raises ValueError when a transfer is requested without a teacher's lambda to transfer.
     """
@@ -29,7 +29,10 @@ def initial_importance(curriculum: str, teacher_importance: Tensor | None, devic
 
 
 def importance_table(curriculum: str, importance: Tensor, alphas_cumprod: Tensor, form: str, gamma: float) -> Tensor:
-    """omega_t for every timestep, shape (1000,); all ones for `uniform`. Differentiable in `importance`."""
+    """Return omega_t for each timestep, (1000,), differentiable in `importance`.
+
+    All are ones for `uniform`.
+    """
     if curriculum == "uniform":
         return torch.ones_like(alphas_cumprod)
     ratio = snr(alphas_cumprod)
@@ -40,6 +43,9 @@ def importance_table(curriculum: str, importance: Tensor, alphas_cumprod: Tensor
 
 
 def batch_weights(table: Tensor, timesteps: Tensor) -> Tensor:
-    """w_t of the global batch's `timesteps` (B,): divided by their mean, clamped at 1e-8 as in the authors' code."""
+    """Return w_t of the global batch's `timesteps` (B,), divided by their mean.
+
+    The mean is clamped at 1e-8 as in the authors' code.
+    """
     omega = table[timesteps]
     return omega / omega.mean().clamp(min=1e-8)

@@ -1,4 +1,4 @@
-"""Guidance scales over time: classifier-free guidance with a fixed scale, in an interval, and TAG."""
+"""Guidance scales over time: classifier-free guidance, fixed or in an interval, and TAG."""
 
 from __future__ import annotations
 
@@ -28,5 +28,8 @@ def scales(guidance: Scale, device: torch.device | str = "cpu") -> Tensor:
 
 
 def mix(cond: Tensor, uncond: Tensor, scale: Tensor | float) -> Tensor:
-    """The guided noise eps_u + w (eps_c - eps_u) (Ho & Salimans 2022); all of the same shape, `scale` broadcast."""
+    """Return the guided noise eps_u + w (eps_c - eps_u) (Ho & Salimans 2022).
+
+    All are of the same shape, `scale` broadcast.
+    """
     return uncond + scale * (cond - uncond)

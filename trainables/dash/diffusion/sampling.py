@@ -1,4 +1,4 @@
-"""Where samplers start: a seed per image, labels by the shares of the classes, the net under guidance."""
+"""Inputs of samplers: noise by a seed per image, labels by class shares, the guided net."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ Sampler = Callable[[Denoiser, Tensor, Tensor, int], Tensor]  # denoiser, noise (
 
 
 def sampler(name: str) -> Sampler:
-    """The function `sample` of the file called `name` in `samplers/`: from noise to images in [-1, 1]."""
+    """Return `sample` of the file `name` in `samplers/`: from noise to images in [-1, 1]."""
     result: Sampler = importlib.import_module(f"branchwise.trainables.dash.diffusion.samplers.{name}").sample
     return result
 
 
 def draw(name: str, denoise: Denoiser, noise: Tensor, alphas_cumprod: Tensor, steps: int) -> Tensor:
-    """Images in [-1, 1] from `noise` by the sampler `name`; NaN for an image with a non-finite output of the net.
+    """Sample images in [-1, 1] from `noise` by the sampler `name`.
+
+    An image with a non-finite output of the net is NaN.
 
     Clamping would make black or white images of infinite outputs.
     """
@@ -40,7 +42,9 @@ def draw(name: str, denoise: Denoiser, noise: Tensor, alphas_cumprod: Tensor, st
 
 
 def starting_noise(seed: int, indices: Sequence[int], shape: Sequence[int], device: torch.device | str) -> Tensor:
-    """Standard normal noise (len(indices), *shape), float32. Image i's depends on (seed, i) only, on no batch size.
+    """Return standard normal noise (len(indices), *shape), float32.
+
+    Image i's depends on (seed, i) only, on no batch size.
 
     Drawn on the CPU, so that each device starts from the same noise.
     """
@@ -54,7 +58,7 @@ def balanced_labels(indices: Sequence[int], classes: int, device: torch.device |
 
 @lru_cache(maxsize=8)
 def proportional_labels(counts: tuple[int, ...], samples: int) -> Tensor:
-    """The labels of `samples` images, (samples,) int64, on the CPU, with the shares of classes of `counts` images.
+    """Return labels, (samples,) int64 on the CPU, by the classes' shares in `counts`.
 
     Each class gets its share to within 1 (largest remainders), distributed evenly over the images. Classes of equal
     size alternate, as in `balanced_labels`.
@@ -71,7 +75,9 @@ def proportional_labels(counts: tuple[int, ...], samples: int) -> Tensor:
 
 
 def guided(net: nn.Module, labels: Tensor, null_label: int, scales: Tensor, precision: str = "fp32") -> Denoiser:
-    """The net under guidance `scales` (1000,) as a denoiser; both branches in a single batch, one where w is 1.
+    """Return the net under guidance `scales` (1000,) as a denoiser.
+
+    Both branches are in a single batch, and only one branch where w is 1.
 
     Only the net's pass runs in `precision`: branches are mixed, and images stored, in float32.
     """

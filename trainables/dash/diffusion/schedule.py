@@ -25,7 +25,7 @@ def cosine_alphas_cumprod(device: torch.device | str = "cpu") -> Tensor:
 
 
 def sampling_timesteps(steps: int) -> list[int]:
-    """The timesteps of a sampler, from noise to image: floor(i T / steps) for i = steps - 1 .. 0.
+    """Return the sampler's timesteps, noise to image: floor(i T / steps), i = steps - 1 .. 0.
 
     They are even to within 1, end at 0 and begin T / steps, rounded up, below T. Where steps divide T they are the
     authors' (50 steps: 980, 960, ..., 0). The minimum is two steps: a single step would be at t = 0.
@@ -34,11 +34,17 @@ def sampling_timesteps(steps: int) -> list[int]:
 
 
 def snr(alphas_cumprod: Tensor) -> Tensor:
-    """Signal-to-noise ratio of each timestep, shape as given (the reference's 1e-8 guards the first steps)."""
+    """Return the signal-to-noise ratio of each timestep, shape as given.
+
+    The reference's 1e-8 guards the first steps.
+    """
     return alphas_cumprod / (1 - alphas_cumprod + 1e-8)
 
 
 def add_noise(images: Tensor, noise: Tensor, alphas_cumprod: Tensor, timesteps: Tensor) -> Tensor:
-    """x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps; images and noise (B, C, H, W), timesteps (B,) int64."""
+    """Return x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps.
+
+    Images and noise are (B, C, H, W), timesteps (B,) int64.
+    """
     abar = alphas_cumprod[timesteps].view(-1, 1, 1, 1)
     return abar.sqrt() * images + (1 - abar).sqrt() * noise

@@ -1,1 +1,1 @@
-"""Evaluation of samples: feature extractors, the reference set, distances, guidance gaps, grids of samples."""
+"""Evaluation of samples: features, the reference set, distances, guidance gaps, grids."""

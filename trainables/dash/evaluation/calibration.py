@@ -1,4 +1,4 @@
-"""Is a student's guidance calibrated? Its guidance gap D = eps_c - eps_u against the teacher's, by timestep."""
+"""Calibration of a student's guidance gap D = eps_c - eps_u to the teacher's, by timestep."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ Bins = list[tuple[Tensor, Tensor]]  # a timestep bin's outputs (cond, uncond), e
 
 @dataclass(frozen=True)
 class Probes:
-    """Noisy held-out images, `gap_samples` in each of `gap_bins` equal bins of timesteps; the same for each arm."""
+    """Noisy held-out images, `gap_samples` in each of `gap_bins` equal bins of timesteps.
+
+    They are the same for each arm.
+    """
 
     edges: list[int]  # bin b holds timesteps edges[b] .. edges[b + 1] - 1
     noisy: list[Tensor]  # a bin: (n, C, H, W)
@@ -31,7 +34,10 @@ class Probes:
 
 
 def draw_probes(holdout: Dataset, alphas_cumprod: Tensor, settings: Evaluate, seed: int) -> Probes:
-    """Probes of images, timesteps and noise drawn under `seed`; over all bins, images occur equally often."""
+    """Draw probes under `seed`: images, timesteps and noise.
+
+    Over all bins, images occur equally often.
+    """
     device = holdout.device
     count = settings.gap_samples
     edges = [TIMESTEPS * b // settings.gap_bins for b in range(settings.gap_bins + 1)]
@@ -49,7 +55,7 @@ def draw_probes(holdout: Dataset, alphas_cumprod: Tensor, settings: Evaluate, se
 
 @torch.inference_mode()
 def outputs(net: nn.Module, probes: Probes) -> Bins:
-    """Both branches of `net` on each probe, in float32; always by the net as it is, never compiled."""
+    """Return both branches of `net` on each probe, in float32, by the net never compiled."""
     bins = []
     for x, t, y in zip(probes.noisy, probes.timesteps, probes.labels, strict=True):
         split = [slice(start, start + BATCH) for start in range(0, len(x), BATCH)]
@@ -87,7 +93,10 @@ def compare(student: tuple[Tensor, Tensor], teacher: tuple[Tensor, Tensor]) -> d
 
 
 def diagnose(student: Bins, teacher: Bins, probes: Probes) -> tuple[dict[str, float], list[dict[str, float]]]:
-    """The diagnostics pooled over all timesteps, and a row per bin (with `bin`, `t_low`, `t_high` inclusive)."""
+    """Return the diagnostics pooled over all timesteps, and a row per bin.
+
+    A row has `bin`, and `t_low` and `t_high`, inclusive.
+    """
     rows = [
         {"bin": b, "t_low": probes.edges[b], "t_high": probes.edges[b + 1] - 1, **compare(s, t)}
         for b, (s, t) in enumerate(zip(student, teacher, strict=True))

@@ -1,4 +1,4 @@
-"""What a model costs to sample from: arithmetic, and memory at its peak."""
+"""Costs of sampling from a model: arithmetic and peak memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 @torch.inference_mode()
 def sample_gflop(net: nn.Module, image_shape: tuple[int, int, int], guidance: Scale, steps: int) -> float:
-    """Giga floating-point operations of an image in `steps` steps: two a multiply-accumulate, as the paper counts.
+    """Return the giga floating-point operations of an image in `steps` steps.
+
+    A multiply-accumulate counts as two, as in the paper.
 
     Convolutions, matrix products and attention, of both branches under guidance.
     """

@@ -1,4 +1,4 @@
-"""Each evaluation of a run on a single net: the primary and the named ones, each with its columns."""
+"""The evaluations of a run on a single net: primary and named, each with its columns."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ TeacherSamples = Mapping[str, metrics.Statistics | None]
 
 
 def load_reference(spec: Spec, device: str, features_folder: Path | None) -> EvaluationReference:
-    """Load what nets of `spec` are measured against; `features_folder` has the feature net that was trained for it.
+    """Load what nets of `spec` are measured against.
+
+    `features_folder` has the feature net that was trained for it.
 
     Raises FileNotFoundError and ValueError as `features.extractor_of`, which comes first, and `datasets.load` do.
     """
@@ -92,7 +94,7 @@ def unguided(evaluations: Evaluations) -> dict[str, Evaluate]:
 
 
 def of_teacher_samples(settings: Evaluate, against: ReferenceSet) -> Evaluate:
-    """The settings under which the samples are drawn that represent the teacher in `teacher_distance`."""
+    """Return the settings of the samples that represent the teacher in `teacher_distance`."""
     count = settings.teacher_samples or min(len(against.features), MAX_TEACHER_SAMPLES)
     return settings.model_copy(update={"samples": count, "repeats": 1, "guidance_grid": ()})
 
@@ -100,7 +102,10 @@ def of_teacher_samples(settings: Evaluate, against: ReferenceSet) -> Evaluate:
 def sample_teacher(
     net: nn.Module, reference: EvaluationReference, settings: Evaluate, seed: int, context: Context, progress: Progress
 ) -> metrics.Statistics:
-    """Statistics of the teacher's samples that students are compared with, from noise that is used only here."""
+    """Return statistics of the teacher's samples that students are compared with.
+
+    Their noise is used only here.
+    """
     drawn = of_teacher_samples(settings, reference.against)
     sampling_seed = derive(seed, "samples to compare students with")
     return measurement.sample_statistics(net, reference, drawn, sampling_seed, context, progress)
@@ -112,7 +117,10 @@ def write_teacher_samples(folder: Path, name: str, statistics: metrics.Statistic
 
 
 def read_teacher_samples(folder: Path | None, evaluations: Evaluations) -> TeacherSamples:
-    """Load what `write_teacher_samples` stored. Raises FileNotFoundError where it was not stored in `folder`."""
+    """Load what `write_teacher_samples` stored; raise FileNotFoundError where it is missing.
+
+    The files are in `folder`.
+    """
     if folder is None:
         return dict.fromkeys(evaluations)
     results = {}

@@ -35,7 +35,10 @@ TOLERANCE = 1e-3  # of the features' standard deviation: rounding differs betwee
 
 
 class DigitsFeatures(nn.Module):
-    """A small classifier of 8x8 digits; its 64 penultimate activations, scaled to unit RMS, are the features."""
+    """A small classifier of 8x8 digits; 64 penultimate activations are the features.
+
+    They are scaled to unit RMS.
+    """
 
     scale: Tensor
 
@@ -81,7 +84,10 @@ class Extractor:
         return PRETRAINED[self.name].min_samples if self.name in PRETRAINED else A_DIMENSION * self.dims
 
     def metric(self, samples: int) -> str:
-        """What the Fréchet distance is called: `fid` means Inception features and 50,000 samples only."""
+        """Return the name of the Fréchet distance.
+
+        `fid` means Inception features and 50,000 samples only.
+        """
         if self.name == "inception":
             return "fid" if samples == 50_000 else f"fid{samples / 1000:g}k"
         if self.name == CLASSIFIER:
@@ -90,7 +96,9 @@ class Extractor:
 
 
 def extractor_of(spec: Spec, device: torch.device | str, folder: Path | None = None) -> Extractor:
-    """The extractor that `spec.evaluate.features` names; `folder` is that of the feature net that was trained for it.
+    """Return the extractor that `spec.evaluate.features` names.
+
+    `folder` is that of the feature net that was trained for it.
 
     Raises FileNotFoundError or ValueError for missing or modified weights, for a classifier that is not accurate
     enough, and for a function that is not what it should be.
@@ -111,7 +119,10 @@ def extractor_of(spec: Spec, device: torch.device | str, folder: Path | None = N
 
 
 def digits(device: torch.device | str) -> Extractor:
-    """The committed digits net (created by train_digits_features.py). Raises ValueError when its file was modified."""
+    """Return the committed digits net; raise ValueError when its file was modified.
+
+    train_digits_features.py created it.
+    """
     verify(DIGITS_WEIGHTS, DIGITS_SHA256)
     net = DigitsFeatures()
     net.load_state_dict(load_file(DIGITS_WEIGHTS))
@@ -144,7 +155,10 @@ def function(spec: Spec, device: torch.device | str) -> Extractor:
 
 
 def _call_checked(call: Callable[[Tensor], Tensor], name: str, pixels: Tensor, dims: int | None = None) -> Tensor:
-    """The result of a user's function, float32. Raises ValueError, naming it, when it is not (N, `dims`) and finite."""
+    """Return the result of a user's function, float32.
+
+    Raises ValueError, naming it, when it is not (N, `dims`) and finite.
+    """
     try:
         match: object = call(pixels)
     except Exception as error:  # any error of a user's code is reported unchanged
@@ -167,8 +181,11 @@ def _call_checked(call: Callable[[Tensor], Tensor], name: str, pixels: Tensor, d
 
 
 def check_function(extractor: Extractor, dataset: Dataset) -> None:
-    """Tries a user's function on real images. Raises ValueError, naming it, when what it returns for an image depends
-    on the call or on the other images."""
+    """Check a user's function on real images.
+
+    Raises ValueError, naming it, when what it returns for an image depends on the call or on the other
+    images.
+    """
     pixels = dataset.pick(torch.arange(min(CHECKED, len(dataset))))[0]
     with torch.inference_mode(), full_precision():
         first, repeated, separate = extractor.net(pixels), extractor.net(pixels), extractor.net(pixels[:FEW])

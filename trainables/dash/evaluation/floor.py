@@ -1,4 +1,4 @@
-"""The distance of real images from real images, in the measure of the samples: near the minimum of a value."""
+"""The distance of real images from real images, as of samples: near the minimum value."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from branchwise.trainables.dash.settings.data import Data, TorchvisionData
 
 
 def measure(settings: Data, holdout: Dataset, against: ReferenceSet, labels: str = "data") -> dict[str, Any]:
-    """The columns of the floor: two halves of the reference, and held-out images against the others.
+    """Return the floor's columns: reference halves, and held-out images against the others.
 
     Where samples have `labels` "balanced" and the classes of a folder differ in size, of the images that represent
     samples as many of each class are taken. None, and no number of samples, where there are fewer images than a value

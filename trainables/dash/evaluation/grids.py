@@ -23,7 +23,9 @@ ACROSS = 20
 
 
 def save_grid(path: Path, pixels: Tensor, classes: int, description: str = "") -> None:
-    """Writes images (n, C, H, W) uint8 of labels i mod `classes`: up to 20 classes across, up to 8 rows.
+    """Write images (n, C, H, W) uint8 of labels i mod `classes` as a grid.
+
+    The grid is up to 20 classes across and has up to 8 rows.
 
     description: a phrase stored in the file.
     """
@@ -45,7 +47,7 @@ def sample_model(
     seed: int,
     batch: int = 100,
 ) -> None:
-    """Samples the model in `folder` into the PNG `out`: `count` images of class `label`, or of each class.
+    """Sample the model in `folder` into the PNG `out`: `count` images of `label`, or per class.
 
     `batch` images are sampled at once, which changes them by rounding only. Raises OSError without a model or
     `out` cannot be written, ValueError for a class the model does not know, or for guidance of a model that has no
@@ -81,7 +83,10 @@ def sample_model(
 
 
 def _write(path: Path, tiles: Tensor, description: str = "") -> None:
-    """`tiles` (rows, across, C, H, W) uint8. The file states how large they are: PNG text `Tile`, WIDTHxHEIGHT."""
+    """Write `tiles` (rows, across, C, H, W) uint8 into a PNG that states their size.
+
+    The size is in the PNG text `Tile`, WIDTHxHEIGHT.
+    """
     rows, across, channels, height, width = tiles.shape
     image = tiles.cpu().permute(0, 3, 1, 4, 2).reshape(rows * height, across * width, channels)
     described = PngInfo()

@@ -1,4 +1,7 @@
-"""How good are a network's samples? Sampling, features and distances; images go to the features without files."""
+"""Quality of a network's samples: sampling, features and distances.
+
+Images go to the features without files.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,9 @@ from branchwise.trainables.dash.settings.guidance import described
 
 
 def batch_size(dataset: Dataset) -> int:
-    """Images sampled at once: as many as should fit on a GPU, the minimum on a CPU, which does not benefit from more.
+    """Return the number of images sampled at once.
+
+    As many as should fit on a GPU, the minimum on a CPU, which does not benefit from more.
 
     It depends only on the kind of device, not on the free memory: rounding depends on it.
     """
@@ -41,7 +46,10 @@ def batch_size(dataset: Dataset) -> int:
 
 
 def batches_of(settings: Evaluate, dataset: Dataset, context: Context) -> int:
-    """Batches per rank for a network, the same on each rank; more where its guidance is to be chosen."""
+    """Return the batches per rank for a network, the same on each rank.
+
+    They are more where its guidance is to be chosen.
+    """
     longest = -(-settings.samples // context.world_size)
     chosen = len(settings.candidates) if len(settings.candidates) > 1 else 0
     scales = chosen + 1 + len(settings.guidance_grid)
@@ -58,7 +66,7 @@ def measure(
     teacher: metrics.Statistics | None = None,
     brief: bool = False,
 ) -> tuple[dict[str, Any], tuple[dict[str, float | None], ...], Tensor]:
-    """Samples `net` (in eval mode) and measures the distance of the samples to the reference.
+    """Sample `net` (in eval mode) and measure the samples' distance to the reference.
 
     `settings` are resolved: their guidance is a scale, and no rule. The noise of image i is drawn by
     (seed, repeat, i), so that all networks measured under one seed start equally. `teacher`: statistics of the features
@@ -149,7 +157,10 @@ def _means(repeats: list[dict[str, float | None]]) -> dict[str, float | None]:
 def sample_statistics(
     net: nn.Module, reference: EvaluationReference, settings: Evaluate, seed: int, context: Context, progress: Progress
 ) -> metrics.Statistics:
-    """Mean and covariance of the features of a set of samples; all ranks return the same. `settings` are resolved."""
+    """Return mean and covariance of the features of a set of samples.
+
+    All ranks return the same. `settings` are resolved.
+    """
     (guidance,) = settings.candidates
     match, _, _ = _sampled_features(net, reference, settings, guidance, seed, context, progress)
     return metrics.statistics(match[:, : reference.against.extractor.dims].contiguous())
@@ -158,8 +169,11 @@ def sample_statistics(
 def _distances(
     result: Tensor, against: ReferenceSet, teacher: metrics.Statistics | None = None, brief: bool = False
 ) -> dict[str, float | None]:
-    """The distances of features and logits (N, dims + logits) to the reference, and to the teacher's samples where they
-    are given; None without logits. `brief`: only the Fréchet distances, a tenth of the time."""
+    """Return the distances of features and logits (N, dims + logits) to the reference.
+
+    The distance to the teacher's samples is included where they are given. The Inception score is None
+    without logits. `brief`: only the Fréchet distances, a tenth of the time.
+    """
     extractor = against.extractor
     rows, logits = result[:, : extractor.dims].contiguous(), result[:, extractor.dims :]
     statistics = metrics.statistics(rows)
@@ -188,8 +202,11 @@ def _sampled_features(
     context: Context,
     progress: Progress,
 ) -> tuple[Tensor, Tensor, dict[str, float | None]]:
-    """Features and logits of all ranks' samples on the CPU, the images of this rank's first batch, uint8, and what one
-    image used: seconds, and megabytes at the peak of the first batch."""
+    """Return features and logits of all ranks' samples, first images, and costs of an image.
+
+    Features and logits are on the CPU; the images are this rank's first batch, uint8. The costs are
+    seconds, and megabytes at the peak of the first batch.
+    """
     dataset, against = reference.dataset, reference.against
     part = range(settings.samples)[my_slice(settings.samples, context)]
     longest = -(-settings.samples // context.world_size)
@@ -242,7 +259,10 @@ def sample(
     seed: int,
     indices: range,
 ) -> Tensor:
-    """Images (len(indices), C, H, W), float32, of the labels that `labels_of` gives; NaN for a non-finite image."""
+    """Return images (len(indices), C, H, W), float32, of the labels from `labels_of`.
+
+    A non-finite image is NaN.
+    """
     device = dataset.device
     labels = labels_of(dataset, settings, indices)
     noise = sampling.starting_noise(seed, indices, dataset.image_shape, device)
@@ -251,8 +271,11 @@ def sample(
 
 
 def labels_of(dataset: Dataset, settings: Evaluate, indices: range) -> Tensor:
-    """The labels of samples, (len(indices),) int64: by the shares of the data's classes, or (image i: i mod classes)
-    evenly, as the settings require and where the data have classes of about equal size."""
+    """Return the labels of samples, (len(indices),) int64, as the settings require.
+
+    They follow the shares of the data's classes, or are even (image i: i mod classes), which they are
+    also where the data have classes of about equal size.
+    """
     if settings.labels == "balanced" or not dataset.counts:
         return sampling.balanced_labels(indices, dataset.classes, dataset.device)
     return sampling.proportional_labels(dataset.counts, settings.samples)[list(indices)].to(dataset.device)

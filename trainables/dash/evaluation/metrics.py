@@ -17,7 +17,10 @@ Statistics = dict[str, np.ndarray]  # "mu" (d,) and "sigma" (d, d), float64
 
 
 def statistics(features: Tensor) -> Statistics:
-    """Mean and covariance of features (N, d), in float64; more than `CHUNK` rows are read `CHUNK` by `CHUNK`."""
+    """Return mean and covariance of features (N, d), in float64.
+
+    More than `CHUNK` rows are read `CHUNK` by `CHUNK`.
+    """
     if len(features) <= CHUNK:
         result: Statistics = fid_features_to_statistics(features.double().cpu())
         return result
@@ -58,5 +61,8 @@ def kernel_distance(samples: Tensor, reference: Tensor, subsets: int, subset_siz
 
 
 def inception_score(logits: Tensor) -> float:
-    """The Inception score (Salimans et al. 2016) of class logits (N, classes): the mean over 10 parts."""
+    """Return the Inception score (Salimans et al. 2016) of class logits (N, classes).
+
+    It is the mean over 10 parts.
+    """
     return float(isc_features_to_metric(logits)[KEY_METRIC_ISC_MEAN])

@@ -1,4 +1,6 @@
-"""Measures that compare each sample with each reference: precision, recall, density, coverage, and CMMD.
+"""Measures by pairs: precision, recall, density, coverage, and CMMD.
+
+They compare each sample with each reference.
 
 All are computed tile by tile on the device, so that memory does not grow with either set; of more than `MAX_REFERENCES`
 references a part, drawn once, represents all.
@@ -27,7 +29,10 @@ SCALE = 1000.0
 
 
 def chosen(size: int) -> slice | Tensor:
-    """Indices of the references compared with: all of `size`, or `MAX_REFERENCES` drawn without replacement, sorted."""
+    """Return the indices of the references compared with.
+
+    They are all of `size`, or `MAX_REFERENCES` drawn without replacement, sorted.
+    """
     if size <= MAX_REFERENCES:
         return slice(None)
     return torch.randperm(size, generator=generator(0, "references"))[:MAX_REFERENCES].sort().values
@@ -35,7 +40,10 @@ def chosen(size: int) -> slice | Tensor:
 
 @torch.inference_mode()
 def radii(rows: Tensor, device: torch.device | str) -> Tensor:
-    """(n, 2) float64 on the device: distance of each of the rows (n, d) to its third and fifth neighbor among them."""
+    """Return each row's distances to its third and fifth neighbor among the rows (n, d).
+
+    (n, 2) float64, on the device.
+    """
     count = min(NEAREST[-1] + 1, len(rows))  # the nearest is the row
     centre = _centre(rows, device)
     distances = []
@@ -56,14 +64,16 @@ def _centre(rows: Tensor, device: torch.device | str) -> Tensor:
 
 
 def _squares(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Squared distances (n, m) of centered rows, and the smallest difference between distinct ones."""
+    """Return squared distances (n, m) of centered rows, and the smallest distinct difference."""
     norms = a.square().sum(dim=1)[:, None] + b.square().sum(dim=1)
     return norms - 2 * a @ b.T, TIE * norms
 
 
 @torch.inference_mode()
 def compare(samples: Tensor, reference: Tensor, reference_radii: Tensor) -> dict[str, float]:
-    """Precision, recall, density and coverage of samples (n, d) against a reference (m, d) with its `radii`.
+    """Return precision, recall, density and coverage of samples (n, d).
+
+    The reference is (m, d) with its `radii`.
 
     Precision and recall (Kynkäänniemi et al. 2019): the share of samples within some reference's ball, and of
     references within some sample's. Density and coverage (Naeem et al. 2020): the number of references' balls that
@@ -100,8 +110,11 @@ def compare(samples: Tensor, reference: Tensor, reference_radii: Tensor) -> dict
 
 @torch.inference_mode()
 def cmmd(samples: Tensor, reference: Tensor, device: torch.device | str) -> float:
-    """CMMD (Jayasumana et al. 2024, arXiv 2401.09603): 1000 times the squared maximum mean discrepancy of unit
-    vectors under a Gaussian kernel of sigma 10, diagonals included."""
+    """Return the CMMD (Jayasumana et al. 2024, arXiv 2401.09603).
+
+    It is 1000 times the squared maximum mean discrepancy of unit vectors under a Gaussian kernel of
+    sigma 10, diagonals included.
+    """
     first = torch.nn.functional.normalize(samples.double(), dim=1)
     two = torch.nn.functional.normalize(reference.double(), dim=1)
     within_groups = _mean_kernel(first, first, device) + _mean_kernel(two, two, device)

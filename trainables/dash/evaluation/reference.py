@@ -1,4 +1,7 @@
-"""The data and the reference set that nets are measured against. Imports no torch-fidelity, which steps do not need."""
+"""The data and the reference set that nets are measured against.
+
+Imports no torch-fidelity, which steps do not need.
+"""
 
 from __future__ import annotations
 

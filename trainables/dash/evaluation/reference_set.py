@@ -1,4 +1,6 @@
-"""The reference of samples: features of all images but a test set's, and their moments, cached per machine.
+"""The reference of samples: features of all images but a test set's, and their moments.
+
+They are cached per machine.
 
 Features are in a file that is mapped into memory, below $XDG_CACHE_HOME/branchwise under a key of the pixels, the
 weights and the version of torch-fidelity; a single process computes them while the others wait.
@@ -47,12 +49,15 @@ class ReferenceSet:
 
     @cached_property
     def chosen(self) -> Tensor:
-        """(M, d): the references to compare samples with: all, or `neighbors.MAX_REFERENCES` of them."""
+        """The references to compare samples with, (M, d): all, or `neighbors.MAX_REFERENCES`."""
         return self.features[neighbors.chosen(len(self.features))]
 
     @cached_property
     def radii(self) -> Tensor:
-        """(M, 2) distances of each of `chosen` to its neighbors, on the device; cached next to the features."""
+        """Distances (M, 2) of each of `chosen` to its neighbors, on the device.
+
+        They are cached next to the features.
+        """
         if self.folder is None:
             return neighbors.radii(self.chosen, self.device)
         with FileLock(self.folder.with_suffix(".lock")):
@@ -64,7 +69,10 @@ class ReferenceSet:
 
 
 def get(settings: Data, extractor: features.Extractor, device: torch.device | str) -> ReferenceSet:
-    """The reference of a data set in the space of `extractor`, computed on `device`. Raises as datasets.load does."""
+    """Return the reference of a data set in the space of `extractor`, computed on `device`.
+
+    Raises as datasets.load does.
+    """
     dataset = load_reference_images(settings, device)
     rows, statistics = _features_and_moments(extractor, dataset)
     folder = None if extractor.name == DIGITS else cache_root() / _folder_name(extractor, dataset.sha256)
@@ -129,7 +137,7 @@ def _cached(folder: Path, shape: tuple[int, int]) -> tuple[Tensor, metrics.Stati
 
 
 def _keep(folder: Path, extractor: features.Extractor, dataset: Dataset) -> None:
-    """Computes features and moments and writes them into `folder`."""
+    """Compute features and moments and write them into `folder`."""
     rows = open_memmap(folder / "features.npy", mode="w+", dtype=np.float32, shape=(len(dataset), extractor.dims))
     start = 0
     for batch in _extracted(extractor, dataset):
@@ -144,7 +152,7 @@ def _keep(folder: Path, extractor: features.Extractor, dataset: Dataset) -> None
 
 
 def _cached_radii(folder: Path, count: int) -> Tensor | None:
-    """What `_keep_radii` wrote; None when it is missing or modified."""
+    """Return the radii that `_keep_radii` wrote; None when they are missing or modified."""
     try:
         if sha256_of(folder / RADII) != (folder / f"{RADII}.sha256").read_text():
             return None
@@ -155,7 +163,7 @@ def _cached_radii(folder: Path, count: int) -> Tensor | None:
 
 
 def _keep_radii(folder: Path, radii: Tensor) -> None:
-    """Writes the radii, and last the SHA-256 of their file, without which they are ignored.
+    """Write the radii, then their file's SHA-256, without which they are ignored.
 
     A full disk or a folder that was removed costs the next process some seconds, but no measurement.
     """

@@ -1,4 +1,6 @@
-"""Create digits_features.safetensors: `python -m branchwise.trainables.dash.evaluation.train_digits_features OUT`.
+"""Create digits_features.safetensors.
+
+Run `python -m branchwise.trainables.dash.evaluation.train_digits_features OUT`.
 
 Stored as a record. Retraining yields other features, and so another metric.
 """

@@ -1,1 +1,1 @@
-"""The machine that a method runs on: how fast it is (`rates`), and whether it computes what it should (`checks`)."""
+"""The machine that a method runs on: its speed (`rates`) and correctness (`checks`)."""

@@ -1,4 +1,6 @@
-"""Check that this machine computes correctly. Each check prints a line, also if it is not possible here.
+"""Check that this machine computes correctly.
+
+Each check prints a line, also if it is not possible here.
 
 They take steps of small nets on random images. They need torch, diffusers and pydantic; neither Ray nor torch-fidelity.
 """
@@ -39,7 +41,7 @@ class MachineCheck:
 
 
 class NotPossibleError(Exception):
-    """What is to be checked is not on this machine."""
+    """Error of a check whose subject is not on this machine."""
 
 
 def run(device: str) -> Iterator[MachineCheck]:
@@ -96,7 +98,10 @@ def half_against_single(device: str, spec: Spec) -> str:
 
 
 def resumed(device: str, spec: Spec) -> str:
-    """Half of the steps, a checkpoint, and the other half by new learners, against all steps at once."""
+    """Check half of the steps, a checkpoint and the other half against all steps at once.
+
+    New learners take the other half.
+    """
     complete, half = _trained(device, spec, 0, STEPS, None), _trained(device, spec, 0, STEPS // 2, None)
     repeated = _trained(device, spec, STEPS // 2, STEPS, checkpoint.to_bytes(half))
     for name in ("weights", "average", "optimizer"):

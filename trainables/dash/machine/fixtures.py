@@ -1,4 +1,4 @@
-"""Fixtures for steps only: random images, an untrained teacher, a context that stores no files."""
+"""Fixtures for steps only: random images, an untrained teacher, a context without files."""
 
 from __future__ import annotations
 
@@ -53,8 +53,10 @@ def random_images(spec: Spec, device: str) -> Dataset:
 
 
 def setting(spec: Spec, on: Context) -> steps.Setting:
-    """A cohort's setting with an untrained teacher. Raises ValueError for a teacher that exists, with an unknown net
-    from the settings."""
+    """Return a cohort's setting with an untrained teacher.
+
+    Raises ValueError for a teacher that exists: its net is unknown from the settings.
+    """
     if not isinstance(spec.teacher, Teacher):
         raise ValueError("teacher.checkpoint: a space that describes its teacher is needed here")
     teacher = unet.build(spec.teacher, spec.data.image_shape, spec.data.classes, seed=0).to(on.device).eval()
@@ -82,7 +84,9 @@ def arms_of(spec: Spec, count: int, **settings: Any) -> list[Arm]:
 
 
 def losses(spec: Spec, on: Context, last: int, drawn_on: str = "", **settings: Any) -> list[float]:
-    """Loss and gradient norm of each of the steps 0 to `last` of an arm; settings are those of `train`.
+    """Return loss and gradient norm of each of the steps 0 to `last` of an arm.
+
+    `settings` are those of `train`.
 
     Batches are drawn on the same device, or on `drawn_on`, which may draw others.
     """
@@ -137,8 +141,10 @@ def mean_seconds(call: Callable[[], object], device: str, seconds: float) -> flo
 
 
 def working_bytes(call: Callable[[], object], device: str) -> int:
-    """Temporary bytes of a call on a GPU: all that is reserved for it, as a graph's memory is not
-    counted as allocated; 0 on a CPU."""
+    """Return the temporary bytes of a call on a GPU; 0 on a CPU.
+
+    They are all that is reserved for it, as a graph's memory is not counted as allocated.
+    """
     if device == "cpu":
         return 0
     wait(device)

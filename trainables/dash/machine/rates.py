@@ -1,4 +1,4 @@
-"""Measure the speed of this machine on the passes of a space; plans are corrected by the results."""
+"""Measure this machine's speed on the passes of a space; the results correct plans."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ SAMPLED = 500  # rows of a sampler's pass on a CPU; on a GPU four times as many
 
 
 def measure(spec: Spec, device: str, threads: int, seconds: float) -> list[Rate]:
-    """The rates of the space's nets, in its precision and mode first, and in others while time remains.
+    """Return the rates of the space's nets, in its precision and mode first.
+
+    Others follow while time remains.
 
     On images drawn at random, with a teacher that is not trained: neither changes the duration of a pass. Batches are
     smaller where the space's would take too long. On a CPU both modes are the same.
@@ -65,7 +67,10 @@ def _setup_rates(spec: Spec, device: str, threads: int, precision: str, mode: Mo
 
 
 def trained_teacher(spec: Spec) -> Teacher:
-    """The teacher that the space trains. Raises ValueError for an existing teacher, of unknown size."""
+    """Return the teacher that the space trains.
+
+    Raises ValueError for an existing teacher, of unknown size.
+    """
     if not isinstance(spec.teacher, Teacher):
         raise ValueError("teacher.checkpoint: rates are measured of a space that describes its teacher")
     return spec.teacher
@@ -76,7 +81,10 @@ def _pass(kind: Kind, net: UNet, rows: int, setup: dict[str, Any]) -> Pass:
 
 
 def _affordable(item: Pass, spec: Spec, threads: int, seconds: float, device: str) -> int:
-    """Rows of a pass that, by the formula for CPUs, needs a fourth of `seconds`; all of them on a GPU."""
+    """Return the rows of a pass that by formula takes a fourth of `seconds` on a CPU.
+
+    On a GPU they are all of them.
+    """
     if device != "cpu":
         return item.rows
     rows = item.rows
@@ -90,7 +98,10 @@ def _images(spec: Spec) -> tuple[tuple[int, int, int], int]:
 
 
 def _cohort(spec: Spec, on: Any, setup: dict[str, Any], seconds: float) -> Iterator[Rate]:
-    """A cohort of one and of more arms: their difference is the cost of an arm, the rest the teacher's pass."""
+    """Yield the rates of an arm and of the teacher's pass, by cohorts of one and more arms.
+
+    Their difference is the cost of an arm, the rest the teacher's pass.
+    """
     passes = len(OBJECTIVES[spec.method.objective].passes(spec.method))
     complete = _pass("train", spec.student, spec.train.batch_size * passes, setup)
     batch = max(2, _affordable(complete, spec, on.threads, seconds, on.device) // passes)
@@ -153,7 +164,10 @@ def _sampling(net: UNet, spec: Spec, on: Any, setup: dict[str, Any], seconds: fl
 
 
 def _features(spec: Spec, device: str, threads: int) -> Iterator[Rate]:
-    """Features and distances of random images; empty where their net or torch-fidelity is missing."""
+    """Yield the rate of features and distances of random images.
+
+    Nothing is yielded where their net or torch-fidelity is missing.
+    """
     try:
         from branchwise.trainables.dash.evaluation import features, measurement, metrics
         from branchwise.trainables.dash.evaluation.reference_set import ReferenceSet, extract

@@ -1,4 +1,4 @@
-"""Steps of a single arm on multiple workers, each in a separate process on a separate device, without Ray."""
+"""Steps of one arm on multiple workers, a process and a device each, without Ray."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from branchwise.trainables.dash.settings.spec import Spec
 
 
 def losses(device: str, tree: Mapping[str, Any], count: int, last: int) -> list[float]:
-    """Loss and gradient norm of the steps 0 to `last` of an arm under the settings `tree`, on `count` workers."""
+    """Return loss and gradient norm of the steps 0 to `last` of an arm on `count` workers.
+
+    `tree` are the settings.
+    """
     with tempfile.TemporaryDirectory(prefix="branchwise-") as folder:
         # Spawned: a process that has used CUDA cannot be forked.
         spawn(_work, (count, device, dict(tree), last, folder), nprocs=count)

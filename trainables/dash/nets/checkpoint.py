@@ -1,4 +1,4 @@
-"""Models on disk: a diffusers folder (config.json + safetensors) with the curriculum next to it."""
+"""Models on disk: a diffusers folder (config.json, safetensors) with the curriculum."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ _REFUSED = re.compile(r"GLOBAL (\S+)")  # what torch names of a pickle that refe
 
 
 def save_model(folder: Path, net: nn.Module, importance: Tensor) -> None:
-    """Writes `net` and the curriculum's lambda (1000,) into `folder`, which plain diffusers can load."""
+    """Write `net` and the curriculum's lambda (1000,) into `folder`.
+
+    Plain diffusers can load it.
+    """
     unet: Any = net
     unet.save_pretrained(folder, safe_serialization=True)
     save_file({"lambda": importance.detach().cpu()}, folder / CURRICULUM)
@@ -58,7 +61,10 @@ def to_bytes(state: dict[str, Any]) -> bytes:
 
 
 def from_bytes(content: bytes, device: torch.device | str) -> dict[str, Any]:
-    """What `to_bytes` packed, its tensors on `device`. Raises ValueError for what is anything else."""
+    """Return the state that `to_bytes` packed, its tensors on `device`.
+
+    Raises ValueError for other content.
+    """
     try:
         state: dict[str, Any] = read_tensors(io.BytesIO(content), device)
     except ValueError as error:
@@ -69,7 +75,7 @@ def from_bytes(content: bytes, device: torch.device | str) -> dict[str, Any]:
 
 
 def read_tensors(source: Path | BinaryIO, device: torch.device | str) -> Any:
-    """What a file of PyTorch holds: only tensors and plain containers are ever unpickled.
+    """Load a file of PyTorch, unpickling only tensors and plain containers.
 
     Raises ValueError that states why it cannot be read.
     """

@@ -1,4 +1,7 @@
-"""Forward passes of a step in a single batch, and, where requested, the mid-block features of the net."""
+"""Forward passes of a step: a net's branches in a single batch, and mid-block features.
+
+Features are returned only where requested.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,9 @@ def forward(
     precision: str = "fp32",
     mid_block: nn.Module | None = None,
 ) -> Outputs:
-    """The noise `net` predicts in each of `passes` (see objectives), in a single batch: pass -> (b, C, H, W) float32.
+    """Return the noise `net` predicts in each of `passes`, which run in a single batch.
+
+    pass -> (b, C, H, W) float32; see objectives.
 
     With the net's `mid_block`, also its output: "<pass> features" -> (b, width, h, w).
     """
@@ -52,7 +57,10 @@ def _labels(name: str, batch: Batch, null_label: int, dropout: float) -> Tensor:
 
 
 def with_dropped(outputs: Outputs, batch: Batch, dropout: float) -> Outputs:
-    """Add the `dropped` output: `uncond` where a label was dropped, else `cond`."""
+    """Return the teacher's outputs and, composed of them, those at dropped labels.
+
+    They are composed of `cond` and `uncond`.
+    """
     dropped = (batch.dropout_draws < dropout).view(-1, 1, 1, 1)
     together = {"dropped": torch.where(dropped, outputs["uncond"], outputs["cond"])}
     if "cond features" in outputs:

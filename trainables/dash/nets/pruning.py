@@ -9,7 +9,9 @@ from torch import Tensor, nn
 
 
 def prune(net: nn.Module, keep: float) -> tuple[nn.Module, list[Tensor]]:
-    """A copy of `net` in which the smallest weights are zero, and its masks, a bool tensor per parameter.
+    """Return a copy of `net` with the smallest weights zero, and its masks.
+
+    A mask is a bool tensor per parameter.
 
     A single threshold over all matrices and convolutions, such that `keep` of all parameters remain; biases and norms
     (one dimension) are not pruned. Raises ValueError when these exceed `keep`.

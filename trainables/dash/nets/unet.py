@@ -13,7 +13,9 @@ from branchwise.trainables.dash.settings.spec import UNet
 
 
 def build(spec: UNet, image_shape: tuple[int, int, int], classes: int, seed: int) -> nn.Module:
-    """A U-Net for images (C, H, W) with freshly drawn weights, float32, on the CPU; label `classes` is the null label.
+    """Return a U-Net for images (C, H, W) with freshly drawn weights, float32, on the CPU.
+
+    Label `classes` is the null label.
 
     The weights depend on `seed` and the architecture only. `norm_eps`, the padding of the downsampling, the order of
     sine and cosine and the single attention head are the DDPM's, as the reference has them.
@@ -49,7 +51,10 @@ def size(net: nn.Module) -> int:
 
 
 def adapter(student: nn.Module, teacher: nn.Module, seed: int) -> nn.Module:
-    """A 1x1 convolution from the width of the student's mid block to the teacher's, its weights drawn under `seed`."""
+    """Return a 1x1 convolution from the student's mid-block width to the teacher's.
+
+    Its weights are drawn under `seed`.
+    """
     narrow, wide = (_mid_width(net) for net in (student, teacher))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, "adapter"))

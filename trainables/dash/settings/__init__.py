@@ -1,1 +1,4 @@
-"""The settings of a distillation and what follows from them without torch: costs, addresses, columns, needed files."""
+"""The settings of a distillation, and consequences of them computed without torch.
+
+These are costs, addresses, columns and needed files.
+"""

@@ -1,4 +1,7 @@
-"""Content addresses: what a teacher, its evaluation and the comparability of values depend on. No torch here."""
+"""Content addresses of a teacher, its evaluation and the comparability of values.
+
+An address covers all that these depend on. No torch here.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,9 @@ _OF_FEATURES = {"features", "classifier"}  # which `_features` returns
 
 
 def teacher_key(spec: Spec) -> str:
-    """The address of the teacher these settings ask for: of data and settings, or of an existing teacher's weights.
+    """Return the address of the teacher these settings ask for.
+
+    It is of data and settings, or of an existing teacher's weights.
 
     `workers` and `mode` are omitted: they change its rounding only. Raises FileNotFoundError when a `checkpoint` holds
     no model, and ValueError when its channels, image size or classes (with the null label) are not those of the data.
@@ -93,14 +98,17 @@ def _check_fits(config: Path, data: Data) -> None:
 
 
 def evaluation_key(spec: Spec) -> str:
-    """The address of the settings and data that a teacher's evaluation, or a student's, depends on."""
+    """Return the address of the settings and data that an evaluation depends on.
+
+    The evaluation is a teacher's or a student's.
+    """
     evaluate = spec.evaluate.model_dump(mode="json", exclude={"at_steps", *_OF_FEATURES})  # at_steps: only of students
     evaluate |= _features(spec)
     return digest({"version": _EVALUATION, "data": _identity(spec.data), "evaluate": evaluate})
 
 
 def features_key(spec: Spec) -> str | None:
-    """The address of the feature net that has to be trained for these settings; None where none has to be."""
+    """Return the address of the feature net to train for these settings; None without one."""
     if spec.features != features.CLASSIFIER:
         return None
     return features.classifier_key(spec.evaluate.classifier, _identity(spec.data))

@@ -1,4 +1,7 @@
-"""What is measured of a student, column by column, and how a report draws it. No torch here."""
+"""Measurements of a student, column by column, and how a report draws them.
+
+No torch here.
+"""
 
 from __future__ import annotations
 

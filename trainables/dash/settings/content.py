@@ -1,4 +1,4 @@
-"""What the data are, by content: a SHA-256 over files and labels, quick enough for each plan.
+"""The content of data: a SHA-256 over files and labels, quick enough for each plan.
 
 A file of at most `HASHED_BYTES` bytes is read each time. Of a larger file three samples are; its digest is cached by
 device, inode, size, times and samples, and recomputed where any of them differs. No torch here.
@@ -40,7 +40,9 @@ def cache_root() -> Path:
 
 
 def cached_folder(name: str, read: Callable[[Path], Content | None], write: Callable[[Path], None]) -> Content:
-    """Return what `read` reads of a folder of the cache; where that is None, `write` fills the folder first.
+    """Return what `read` reads of a folder of the cache.
+
+    Where that is None, `write` fills the folder first.
 
     A single process writes while the others wait. Raises OSError when the folder is removed meanwhile.
     """
@@ -58,7 +60,9 @@ def cached_folder(name: str, read: Callable[[Path], Content | None], write: Call
 
 
 def data_sha256(data: Data) -> str | None:
-    """The SHA-256 of the files and labels of `data`; None for a data set of torchvision's that is missing yet.
+    """Return the SHA-256 of the files and labels of `data`.
+
+    None for a data set of torchvision's that is missing yet.
 
     Raises FileNotFoundError when a folder of images is missing.
     """
@@ -75,7 +79,7 @@ def data_sha256(data: Data) -> str | None:
 
 
 def folder_sha256(listing: Listing) -> str:
-    """The SHA-256 of the images of a folder in their order, and of their labels and the names of the classes.
+    """Return the SHA-256 of a folder's images in order, their labels and the class names.
 
     Names of files and time stamps do not enter, but for the order that names put the images in.
     """
@@ -111,7 +115,10 @@ def _files_sha256(files: Sequence[Path]) -> str:
 
 
 def _digests(files: Sequence[Path], identities: Sequence[Identity], root: Path) -> list[str]:
-    """The SHA-256 of each file; those of large ones are remembered in the cache, in a file for each `root`."""
+    """Return the SHA-256 of each file.
+
+    Those of large files are remembered in the cache, in a file for each `root`.
+    """
     memory = cache_root() / f"digests-{hashlib.sha256(os.fsencode(root)).hexdigest()[:32]}.json"
     before = _read(memory) if any(identity[2] > HASHED_BYTES for identity in identities) else {}
     now, after = time.time_ns(), {}
@@ -162,6 +169,6 @@ def _read(memory: Path) -> dict[str, tuple[str, str]]:
 
 
 def _write(memory: Path, digests: dict[str, tuple[str, str]]) -> None:
-    """Writes are atomic; a cache that cannot be written costs the next process some seconds."""
+    """Write `digests` atomically; without a writable cache, the next process needs seconds more."""
     with suppress(OSError), staged_file(memory, durable=False) as staging:
         staging.write_text(json.dumps(digests))

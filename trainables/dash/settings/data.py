@@ -92,7 +92,9 @@ class TorchvisionData(Strict):
 
 
 class ImageFolder(Strict):
-    """A folder of images, one sub-folder a class, in alphabetical order; resized and cropped to squares.
+    """A folder of images with one sub-folder a class, in alphabetical order.
+
+    Images are resized and cropped to squares.
 
     `class_names`, where given, must be the sub-folders, so that a renamed one cannot change what a label means.
     """
@@ -118,13 +120,16 @@ class ImageFolder(Strict):
         return self.channels, self.image_size, self.image_size
 
     def holdout(self, images: int, of: int) -> int:
-        """Number of held-out images of a class of `images`, `of` so many in all: 1 or more, if others remain."""
+        """Return the number of held-out images of a class of `images`, `of` so many in all.
+
+        1 or more, if others remain.
+        """
         share, max_images = FOLDER_HOLDOUT
         return 0 if images < 2 else max(1, round(images * min(share, max_images / of)))
 
 
 def name(data: object) -> str | None:
-    """Which of the kinds of data it is, by its name."""
+    """Return the kind of the data, by its name."""
     result = data.get("name") if isinstance(data, dict) else getattr(data, "name", None)
     return "torchvision" if isinstance(result, str) and result in TORCHVISION else result
 

@@ -1,4 +1,7 @@
-"""How models are evaluated: the primary evaluation of a run and further named ones. No torch here."""
+"""Settings of evaluation: a run's primary evaluation and further named ones.
+
+No torch here.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,10 @@ Precision = Literal["fp32", "bf16"]
 
 
 class Sampling(Strict):
-    """A further evaluation: the settings of sampling that differ from the primary evaluation's; null: the same."""
+    """A further evaluation: the settings of sampling that differ from the primary one's.
+
+    null: the same.
+    """
 
     samples: PositiveInt | None = None
     repeats: Repeats | None = None
@@ -65,7 +71,7 @@ TAKEN = {"primary", *(column.name for column in COLUMNS)}  # no name of an evalu
 
 
 class Evaluate(Strict):
-    """The primary evaluation, the evaluations measured in the same run (`also`), and what gaps are measured on."""
+    """The primary evaluation, further ones of the same run (`also`), and data for gaps."""
 
     samples: PositiveInt = 1000
     repeats: Repeats = 2  # independent sets of samples; their variance is the sampling noise
@@ -112,13 +118,18 @@ class Evaluate(Strict):
         return self.guidance.choose if isinstance(self.guidance, ChooseGuidance) else (self.guidance,)
 
     def evaluations(self) -> dict[str, Evaluate]:
-        """The settings of each evaluation by name, the primary first; each evaluates once and as fixed."""
+        """Return the settings of each evaluation by name, the primary first.
+
+        Each evaluates once and as fixed.
+        """
         rest: dict[str, Any] = {"guidance_grid": (), "at_steps": (), "also": {}}
         named = {name: self.model_copy(update=rest | item.overrides) for name, item in self.also.items()}
         return {PRIMARY: self.model_copy(update={"also": {}}), **named}
 
     def resolved(self, evaluation: Mapping[str, Any]) -> dict[str, Evaluate]:
-        """`evaluations()` with the scales that the teacher's `evaluation` chose, where a rule chooses them.
+        """Return `evaluations()` with the scales that the teacher's `evaluation` chose.
+
+        Only where a rule chooses them.
 
         Raises ValueError when the evaluation holds no choice.
         """
@@ -128,7 +139,10 @@ class Evaluate(Strict):
         }
 
     def with_choice(self, chosen: Any) -> Evaluate:
-        """These settings with the `chosen` scale where a rule chooses it. Raises ValueError where none was chosen."""
+        """Return these settings with the `chosen` scale where a rule chooses it.
+
+        Raises ValueError where none was chosen.
+        """
         if not isinstance(self.guidance, ChooseGuidance):
             return self
         if chosen is None:

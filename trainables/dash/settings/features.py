@@ -1,4 +1,6 @@
-"""The feature spaces that distances are measured in, and their facts needed for plans. No torch here.
+"""The feature spaces that distances are measured in, with their facts for plans.
+
+No torch here.
 
 Each has a name, which `evaluate.features` gives. A user-defined function is named by its dotted path.
 """
@@ -103,7 +105,10 @@ Features = Annotated[str, AfterValidator(_check_name)]
 
 
 class Classifier(Strict):
-    """The net of `features: classifier`, trained once on the reference images but a fifth, which test it."""
+    """Settings of the net of `features: classifier`, which is trained once.
+
+    It is trained on the reference images but a fifth, which test it.
+    """
 
     dims: Annotated[int, Field(ge=8, le=2048)] = 64  # of its features
     width: Annotated[int, Field(ge=8)] = 32  # channels at full resolution; double at half of it and below
@@ -121,14 +126,20 @@ def is_function(name: str) -> bool:
 
 
 def full_name(features: str | None, data: Any) -> str:
-    """What `evaluate.features` means with this data; None: the digits net for digits, else Inception."""
+    """Return the meaning of `evaluate.features` with this data.
+
+    None: the digits net for digits, else Inception.
+    """
     if features is None:
         return DIGITS if data.name == "digits" else "inception"
     return SHORT.get(features, features)
 
 
 def min_samples(name: str, classifier: Classifier) -> int:
-    """Samples below which a distance in this space means little; 1 for a function, with unknown dimensions."""
+    """Return the minimum number of samples for a meaningful distance in this space.
+
+    1 for a function, with unknown dimensions.
+    """
     if name in PRETRAINED:
         return PRETRAINED[name].min_samples
     return {DIGITS: A_DIMENSION * DIGITS_DIMS, CLASSIFIER: A_DIMENSION * classifier.dims}.get(name, 1)
@@ -140,7 +151,10 @@ def too_few(samples: int, name: str, minimum: int, key: str = "samples") -> str:
 
 
 def classifier_key(classifier: Classifier, images: Mapping[str, Any]) -> str:
-    """The content address of the classifier trained with these settings on the data set that `images` describes."""
+    """Return the content address of the classifier trained with these settings.
+
+    `images` describes the data set.
+    """
     settings = classifier.model_dump(mode="json", exclude={"workers", "least_accuracy"})
     # What is mirrored, and what trains no teacher, makes no other reference images.
     data = {key: value for key, value in images.items() if key not in ("flip", "split", "held_out")}
@@ -164,7 +178,10 @@ def check_classifier(classifier: Classifier, data: str, folder: Path) -> dict[st
 
 
 def source_of(function: str) -> Path:
-    """The file of a user's function. Raises ValueError when the module or the name in it does not exist."""
+    """Return the file of a user's function.
+
+    Raises ValueError when the module or the name in it does not exist.
+    """
     module, _, name = function.partition(":")
     match = find_module(module)
     if match is None:

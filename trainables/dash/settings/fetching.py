@@ -1,4 +1,4 @@
-"""What a distillation needs that others publish, and how it is fetched: never unless somebody requests it."""
+"""Download of the published files that a distillation needs, only on request."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ Progress = Callable[[int], None]
 
 
 def missing_files(spec: Spec) -> tuple[RequiredFile, ...]:
-    """The data set of torchvision's and the feature weights that the settings need and this machine does not have."""
+    """Return the required files that this machine does not have.
+
+    They are a data set of torchvision's and feature weights.
+    """
     needed = []
     data = spec.data
     if isinstance(data, TorchvisionData) and not torchvision_folder(data).is_dir():
@@ -52,7 +55,10 @@ def missing_files(spec: Spec) -> tuple[RequiredFile, ...]:
 
 
 def download(net: Pretrained, location: Path, advance: Progress) -> None:
-    """Fetches the weights of `net` to `location`, atomically and verified. Raises OSError and ValueError."""
+    """Fetch the weights of `net` to `location`, atomically and verified.
+
+    Raises OSError and ValueError.
+    """
     digest, size = hashlib.sha256(), 0
     try:
         with staged_file(location) as staging:

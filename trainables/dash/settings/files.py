@@ -1,4 +1,7 @@
-"""Files that a distillation needs and that cannot be created here: data sets and feature weights. No torch here."""
+"""Files that a distillation needs and cannot create: data sets and feature weights.
+
+No torch here.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,9 @@ FETCH = "`branchwise fetch --space FILE`"
 
 
 def check_inputs(spec: Spec) -> None:
-    """Raises FileNotFoundError or ValueError, saying what to do, when data or feature weights are not on this machine.
+    """Check that data and feature weights are on this machine.
+
+    Raises FileNotFoundError or ValueError that says what to do.
 
     All that is missing is reported at once. Whether files hold what they should is found out when they are read.
     """
@@ -61,7 +66,10 @@ def missing_data(data: TorchvisionData) -> str:
 
 
 def checked_listing(data: ImageFolder) -> Listing:
-    """The images of a folder. Raises FileNotFoundError when it is missing, ValueError with all that is wrong."""
+    """Return the images of a folder.
+
+    Raises FileNotFoundError when it is missing, ValueError with all that is wrong.
+    """
     listing = list_images(data.path)
     problems = list(listing.problems)
     if len(listing.classes) != data.classes:
@@ -87,7 +95,10 @@ def checked_listing(data: ImageFolder) -> Listing:
 
 
 def find_weights(name: str) -> Path:
-    """The verified file of a pretrained feature net. Raises FileNotFoundError, saying how to get it, and ValueError."""
+    """Return the verified file of a pretrained feature net.
+
+    Raises FileNotFoundError, saying how to get it, and ValueError.
+    """
     net, file = PRETRAINED[name], weights_file(name)
     if not file.is_file():
         facts = [f"{net.size:,} bytes"] * bool(net.size) + [f"SHA-256 {net.sha256}"] * bool(net.sha256)
@@ -102,24 +113,27 @@ def find_weights(name: str) -> Path:
 
 
 def weights_file(name: str) -> Path:
-    """Where the weights of a pretrained feature net are searched for."""
+    """Return the path at which the weights of a pretrained feature net are searched for."""
     named = os.environ.get(INCEPTION_VARIABLE) if name == "inception" else None
     return Path(named).expanduser() if named else hub_file(name)
 
 
 def hub_file(name: str) -> Path:
-    """Where torch hub would keep these weights."""
+    """Return the path at which torch hub would keep these weights."""
     return torch_hub() / "checkpoints" / PRETRAINED[name].file
 
 
 def torch_hub() -> Path:
-    """Where torch.hub keeps what it downloads."""
+    """Return the folder of torch.hub's downloads."""
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(os.environ.get("TORCH_HOME") or f"{cache}/torch").expanduser() / "hub"
 
 
 def verify(file: Path, expected: str) -> None:
-    """Raises ValueError for a file of feature weights with a SHA-256 that does not begin with these digits."""
+    """Check that the SHA-256 of a file of feature weights begins with these digits.
+
+    Raises ValueError otherwise.
+    """
     result = sha256_of(file)
     if not result.startswith(expected):
         raise ValueError(f"{file} has SHA-256 {result}, not {expected}: its distances would not compare")

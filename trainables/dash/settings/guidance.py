@@ -1,4 +1,7 @@
-"""How samples are guided: by a fixed scale, by a schedule over time, or by what suits the teacher. No torch here."""
+"""Guidance of samples: a fixed scale, a schedule over time, or what suits the teacher.
+
+No torch here.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,10 @@ Timestep = Annotated[int, Field(ge=0, le=999)]
 
 
 class TagGuidance(Strict):
-    """Timestep-adaptive guidance: w(t) = w_min + (w_max - w_min) * sigmoid(beta * (0.5 - t / T))."""
+    """Timestep-adaptive guidance.
+
+    w(t) = w_min + (w_max - w_min) * sigmoid(beta * (0.5 - t / T)).
+    """
 
     w_min: Weight = 1.0
     w_max: Weight = 4.0
@@ -21,7 +27,10 @@ class TagGuidance(Strict):
 
 
 class IntervalGuidance(Strict):
-    """Guidance of a fixed scale at timesteps from `t_low` to `t_high` (Kynkäänniemi et al. 2024), none elsewhere."""
+    """Guidance of a fixed scale from `t_low` to `t_high` (Kynkäänniemi et al. 2024).
+
+    There is none at other timesteps.
+    """
 
     scale: Weight
     t_low: Timestep = 0
@@ -50,7 +59,10 @@ Scale = Annotated[
 
 
 class ChooseGuidance(Strict):
-    """The one of several under which the teacher's own samples are best, found before any student is trained."""
+    """The guidance, of several, under which the teacher's own samples are best.
+
+    It is found before any student is trained.
+    """
 
     choose: Annotated[TupleOf[Scale], Field(min_length=2)]
 

@@ -1,4 +1,7 @@
-"""The images of a folder by class, and its other files. No torch and no Pillow here: no file is opened."""
+"""The images of a folder by class, and its other files, without opening any.
+
+No torch and no Pillow here.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ Identity = tuple[int, int, int, int, int]  # device, inode, size, mtime and ctim
 
 @dataclass(frozen=True, kw_only=True)
 class Listing:
-    """The images below `root`: label k is the k-th of `classes`, sub-folders in the order of their names."""
+    """The images below `root`: label k is the k-th of `classes`, sub-folders by name."""
 
     root: Path
     classes: tuple[str, ...] = ()
@@ -52,7 +55,7 @@ class Listing:
         return [label for label, files in enumerate(self.files) for _ in files]
 
     def notes(self) -> Iterator[str]:
-        """What was passed over or followed, a phrase each."""
+        """Yield phrases on what was passed over or followed."""
         if self.hidden:
             yield f"{self.hidden:,} hidden files or folders skipped"
         if self.skipped:
@@ -72,7 +75,9 @@ _latest: dict[Path, tuple[float, Listing]] = {}
 
 
 def list_images(path: str) -> Listing:
-    """The images below the folder `path`, without opening them; a long listing is reused for some seconds.
+    """Return the images below the folder `path`, without opening them.
+
+    A long listing is reused for some seconds.
 
     Raises FileNotFoundError when it is no folder, and OSError when it cannot be read.
     """
@@ -167,7 +172,10 @@ class _Walk:
         return sorted(images)
 
     def _entries(self, folder: Path) -> Iterator[tuple[os.DirEntry[str], os.stat_result]]:
-        """What is in a folder and is not hidden, with the status of what a link leads to."""
+        """Yield the entries of a folder that are not hidden, with their status.
+
+        The status is of what a link leads to.
+        """
         try:
             entries = list(os.scandir(folder))
         except OSError as error:

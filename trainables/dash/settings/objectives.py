@@ -1,4 +1,6 @@
-"""What each objective needs, in a single table without torch: settings, costs and the cohort read it.
+"""Requirements of each objective, in a single table without torch.
+
+Settings, costs and the cohort read it.
 
 Its loss is under the same name in `training/objectives.py`. A student pass is named for its labels: `cond` (the
 labels), `uncond` (the null label) or `dropped` (each label replaced by the null label with probability

@@ -1,4 +1,7 @@
-"""The settings of a DASH distillation. No torch here: a space is read, refused and planned without it."""
+"""The settings of a DASH distillation.
+
+No torch here: a space is read, refused and planned without it.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +63,7 @@ class UNet(Strict):
         return self
 
     def check_image(self, side: int) -> None:
-        """Raises ValueError when the net cannot take square images of `side` pixels."""
+        """Check that the net can take square images of `side` pixels; else raise ValueError."""
         sides = [side // 2**level for level in range(len(self.channels))]
         if side % 2 ** (len(self.channels) - 1):
             raise ValueError(f"channels: {len(self.channels)} resolutions cannot halve {side} pixels evenly")
@@ -70,7 +73,10 @@ class UNet(Strict):
 
 
 class Optimization(Strict):
-    """AdamW, linear warm-up, cosine decay to `lr_min` over the steps, gradient clipping and an EMA of the weights."""
+    """AdamW, linear warm-up, cosine decay to `lr_min`, gradient clipping, EMA of the weights.
+
+    The decay is over the steps.
+    """
 
     steps: PositiveInt
     batch_size: PositiveInt = 64
@@ -99,7 +105,10 @@ class Teacher(UNet, Optimization):
 
     @property
     def sampling_seed(self) -> int:
-        """The seed as a number. Raises ValueError where it follows the block's and no block is given."""
+        """The seed as a number.
+
+        Raises ValueError where it follows the block's and no block is given.
+        """
         if self.seed == "block":
             raise ValueError("teacher.seed: block is the seed of no teacher before a block is given")
         return self.seed
@@ -140,7 +149,10 @@ class Method(Strict):
         return self
 
     def evaluation_method(self, evaluate: Evaluate) -> Method:
-        """These settings with a scale for `composite` where none is given: that of the evaluation that judges it."""
+        """Return these settings with a scale for `composite` where none is given.
+
+        It is that of the evaluation that judges it.
+        """
         if self.composite_guidance is not None:
             return self
         return self.model_copy(update={"composite_guidance": evaluate.strongest})
@@ -242,14 +254,20 @@ def _has_checkpoint(teacher: Any) -> bool:
 
 
 def cohort_key(spec: Spec) -> str:
-    """What the arms of a cohort share: their batches, the teacher's pass, and when they log, save and are measured."""
+    """Return a key of what the arms of a cohort share.
+
+    They share their batches, the teacher's pass, and when they log, save and are measured.
+    """
     train = spec.train
     shared = (train.steps, train.batch_size, train.precision, train.mode, train.log_every, train.checkpoint_every)
     return digest([*(part.model_dump(mode="json") for part in (spec.data, spec.teacher, spec.evaluate)), *shared])
 
 
 def block_patch(spec: Spec, seed: int) -> dict[str, Any]:
-    """The settings that follow from a block's seed: its teacher's seed, which no student of the run shares."""
+    """Return the settings that follow from a block's seed: its teacher's seed.
+
+    No student of the run shares it.
+    """
     by_block = isinstance(spec.teacher, Teacher) and spec.teacher.seed == "block"
     return {"teacher.seed": TEACHER_SEEDS + seed} if by_block else {}
 

@@ -1,4 +1,4 @@
-"""Remeasure a finished student, under other settings than those of its training, or under the same."""
+"""Remeasure a finished student, under the settings of its training or others."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OF_SAMPLES = ("repeats", "sampler", "sampler_steps", "precision", "guidance", "g
 
 
 def measure_model(arm: Arm, model: Path, context: Context) -> Result:
-    """Measures the student in `model`, the folder that its training left, under `arm.spec`.
+    """Measure the student in `model`, the folder that its training left, under `arm.spec`.
 
     A worker caches what the next measurement probably needs: the reference, the teacher's outputs, the student's gap.
     """
@@ -63,7 +63,10 @@ def measure_model(arm: Arm, model: Path, context: Context) -> Result:
 
 
 def _without_sampling(spec: Spec) -> Spec:
-    """The settings that reference, probes and gaps depend on: those of samples and method are reset."""
+    """Return the settings that reference, probes and gaps depend on.
+
+    Those of samples and method are reset.
+    """
     defaults = {name: Evaluate.model_fields[name].get_default(call_default_factory=True) for name in OF_SAMPLES}
     return spec.model_copy(update={"method": Method(), "evaluate": spec.evaluate.model_copy(update=defaults)})
 

@@ -1,4 +1,4 @@
-"""Training a cohort: the students of a block, on the same batches and one teacher pass a step."""
+"""Training a cohort: a block's students, on the same batches and one teacher pass a step."""
 
 from __future__ import annotations
 
@@ -94,7 +94,10 @@ def _trained(arms: Sequence[Arm], setting: Setting, saved: Sequence[bytes]) -> S
 
 
 def _resume(students: Students, saved: Sequence[bytes], context: Context) -> int:
-    """Load the newest checkpoint with all of `students` into them; return the number of steps done."""
+    """Load the newest checkpoint with all of `students` into them.
+
+    Return the number of steps done.
+    """
     for content in reversed(saved):
         state = checkpoint.from_bytes(content, context.device)
         if students.keys() <= state["arms"].keys():
@@ -105,7 +108,10 @@ def _resume(students: Students, saved: Sequence[bytes], context: Context) -> int
 
 
 def _train(students: Students, setting: Setting, step: int) -> None:
-    """Trains from `step` on; arms whose losses are no longer finite are finished as diverged and leave `students`."""
+    """Train from `step` on; arms with non-finite losses leave `students`.
+
+    They are finished as diverged.
+    """
     if not students:
         return
     context = setting.context
@@ -140,7 +146,10 @@ def _train(students: Students, setting: Setting, step: int) -> None:
 
 
 def _share_time(students: Students, arm_seconds: dict[str, float], since: float) -> float:
-    """Adds the seconds since `since` to the learners: each its own, what they share in equal parts."""
+    """Add the seconds since `since` to the students; return the present time.
+
+    Each gets its own, and what they share in equal parts.
+    """
     now = time.perf_counter()
     if not students:
         return now
@@ -152,7 +161,7 @@ def _share_time(students: Students, arm_seconds: dict[str, float], since: float)
 
 
 def evaluate_students(students: Students, setting: Setting) -> None:
-    """Measures each student of the cohort and hands each over as soon as it is measured."""
+    """Measure each student of the cohort and hand it over as soon as it is measured."""
     batches = [measuring.batches_of(arm, setting) for arm, _ in students.values()]
     progress = Progress(setting.context, "evaluate", sum(batches), arms=len(students))
     for arm, trainee in students.values():

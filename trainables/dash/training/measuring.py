@@ -1,4 +1,4 @@
-"""Measuring the students of a cohort: at the end, at declared budgets, and at the rungs of a search."""
+"""Measuring a cohort's students: at the end, at declared budgets, at a search's rungs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ NOT_CALIBRATED: Calibrated = ({column.name: None for column in CALIBRATION}, ())
 
 
 def should_continue(arm: Arm, trainee: Trainee, step: int, setting: Setting) -> bool:
-    """Whether the arm continues from the rung at `step`. It is measured with a quarter of the sampler's steps."""
+    """Return whether the arm continues from the rung at `step`.
+
+    It is measured with a quarter of the sampler's steps.
+    """
     context, full = setting.context, sampling_of(arm, setting)
     quick = {"sampler_steps": max(MIN_STEPS, full.sampler_steps // 4), "repeats": 1, "guidance_grid": ()}
     settings = full.model_copy(update=quick)
@@ -49,7 +52,9 @@ def should_continue(arm: Arm, trainee: Trainee, step: int, setting: Setting) -> 
 
 
 def evaluate_checkpoint(students: Sequence[tuple[Arm, Trainee]], step: int, setting: Setting) -> None:
-    """Measures the students as after the training, with a single set of samples; a row of `budgets` for each.
+    """Measure the students as after the training, but with a single set of samples.
+
+    Each gets a row of `budgets`.
 
     Weights that are no longer finite are omitted: the next logged step finds them.
     """
@@ -85,7 +90,7 @@ def _at_steps(trainee: Trainee) -> dict[str, Any]:
 
 
 def finish(arm: Arm, trainee: Trainee, setting: Setting, progress: Progress) -> None:
-    """Measures the trained student and hands it over."""
+    """Measure the trained student and hand it over."""
     context, start = setting.context, time.perf_counter()
     net = trainee.finish()
     if not trainee.finite():
@@ -124,13 +129,16 @@ def finish(arm: Arm, trainee: Trainee, setting: Setting, progress: Progress) -> 
 
 
 def evaluations_of(arm: Arm, setting: Setting) -> evaluations.Evaluations:
-    """How the arm is sampled under each evaluation: without guidance where the net has it inside."""
+    """Return the settings that sample the arm under each evaluation.
+
+    They are without guidance where the net has it inside.
+    """
     inside = OBJECTIVES[arm.spec.method.objective].guidance_inside
     return evaluations.unguided(setting.evaluations) if inside else setting.evaluations
 
 
 def sampling_of(arm: Arm, setting: Setting) -> Evaluate:
-    """How the arm is sampled under the primary evaluation."""
+    """Return the settings that sample the arm under the primary evaluation."""
     return evaluations_of(arm, setting)[PRIMARY]
 
 

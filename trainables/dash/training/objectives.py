@@ -1,4 +1,6 @@
-"""The loss of each objective, over a batch (B, C, H, W); what an objective needs is in `settings/objectives.py`.
+"""The loss of each objective, over a batch (B, C, H, W).
+
+The needs of an objective are in `settings/objectives.py`.
 
 The teacher, where it is needed, always runs `cond` and `uncond` in one batch, so that an arm's numbers do not depend on
 the rest of its cohort; its `dropped` outputs are composed of these.
@@ -33,7 +35,10 @@ def weighted_error(prediction: Tensor, target: Tensor, weights: Tensor) -> Tenso
 
 
 def dash(method: Method, student: Outputs, teacher: Outputs, noise: Tensor, weights: Tensor) -> Losses:
-    """L = lam_im L_im + lam_un L_un + lam_an L_an (arXiv 2606.00798); a term of weight 0 is not computed."""
+    """Return L = lam_im L_im + lam_un L_un + lam_an L_an (arXiv 2606.00798).
+
+    A term of weight 0 is not computed.
+    """
     imitation = uncond = anchor = None
     total = noise.new_zeros(())
     if method.imitation_weight:
@@ -55,7 +60,10 @@ def scratch(method: Method, student: Outputs, teacher: Outputs, noise: Tensor, w
 
 
 def composite(method: Method, student: Outputs, teacher: Outputs, noise: Tensor, weights: Tensor) -> Losses:
-    """The student's guided output imitates the teacher's at a single scale: only the mixture is supervised."""
+    """Match the student's guided output to the teacher's at a single scale.
+
+    Only the mixture is supervised.
+    """
     scale = _scale_of(method)
     target = mix(teacher["cond"], teacher["uncond"], scale)
     error = weighted_error(mix(student["cond"], student["uncond"], scale), target, weights)
@@ -91,7 +99,9 @@ def gap_matching(method: Method, student: Outputs, teacher: Outputs, noise: Tens
 
 
 def fitnets(method: Method, student: Outputs, teacher: Outputs, noise: Tensor, weights: Tensor) -> Losses:
-    """Outputs and mid-block features (Romero et al. 2015) of the teacher, at labels dropped per sample.
+    """Match the teacher's outputs and mid-block features (Romero et al. 2015).
+
+    Both are at labels dropped per sample.
 
     The student's features come through a 1x1 adapter to the teacher's width, which is trained along and then dropped.
     """
@@ -101,7 +111,10 @@ def fitnets(method: Method, student: Outputs, teacher: Outputs, noise: Tensor, w
 
 
 def single_head(method: Method, student: Outputs, teacher: Outputs, noise: Tensor, weights: Tensor) -> Losses:
-    """The conditional branch imitates the teacher's guided output: sampling then needs no guidance."""
+    """Match the conditional branch to the teacher's guided output.
+
+    Sampling then needs no guidance.
+    """
     target = mix(teacher["cond"], teacher["uncond"], _scale_of(method))
     error = weighted_error(student["cond"], target, weights)
     return Losses(error, imitation=error)

@@ -1,4 +1,7 @@
-"""What each training here shares: AdamW, warm-up and cosine decay, clipping, the moving average of the weights."""
+"""Optimization shared by all trainings: AdamW, rate schedule, clipping, averaging.
+
+The rate has a warm-up and a cosine decay; the average of the weights is a moving one.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,10 @@ def adamw(parameters: Iterable[Tensor], settings: Optimization) -> torch.optim.A
 
 
 def learning_rate(step: int, settings: Optimization) -> float:
-    """The rate of `step` (from 0): linear warm-up to `lr`, then half a cosine down to `lr_min` at the last step."""
+    """Return the rate of `step` (from 0): linear warm-up to `lr`, then cosine decay.
+
+    Half a cosine leads down to `lr_min` at the last step.
+    """
     if step < settings.warmup_steps:
         return settings.lr * (step + 1) / settings.warmup_steps
     progress = (step - settings.warmup_steps) / max(1, settings.steps - settings.warmup_steps)
@@ -31,7 +37,9 @@ def update(
     rate: float,
     settings: Optimization,
 ) -> Tensor:
-    """A step at `rate` from the gradients at hand, then the moving average of the `clipped` parameters.
+    """Take a step at `rate` from the gradients at hand, then update the moving average.
+
+    The average is of the `clipped` parameters.
 
     Returns the gradient norm of `clipped` before clipping, a scalar tensor. No host synchronisation.
     """

@@ -1,4 +1,6 @@
-"""The steps of a cohort (one batch and one teacher pass for all students) and of a teacher's training.
+"""The steps of a cohort and of a teacher's training.
+
+A cohort has one batch and one teacher pass for all students.
 
 Knows no evaluation and no disk.
 """
@@ -36,7 +38,7 @@ if TYPE_CHECKING:  # it imports torch-fidelity, which steps do not need
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What the arms of a cohort share."""
+    """The state that the arms of a cohort share."""
 
     context: Context
     seed: int

@@ -31,7 +31,9 @@ from branchwise.trainables.dash.training.trainee import Trainee
 
 
 def train(spec: Spec, out: Path, context: Context) -> None:
-    """Trains the teacher of `spec` and leaves its folder's files in `out`; an existing checkpoint is copied there.
+    """Train the teacher of `spec` and leave its folder's files in `out`.
+
+    An existing checkpoint is copied there.
 
     The files: config.json and weights (averaged) for diffusers, curriculum.safetensors, teacher.json (settings, curve,
     versions), samples.png and, of the data, real.png. Raises FloatingPointError when training diverges.
@@ -63,8 +65,11 @@ def train(spec: Spec, out: Path, context: Context) -> None:
 
 
 def _check_features(spec: Spec, context: Context) -> None:
-    """Raises what is wrong with the feature space now, not after the training: missing weights, a user's function that
-    fails on real images, whose features are cached."""
+    """Check the feature space now, not after the training.
+
+    Raises on missing weights, and when a user's function fails on real images, whose features are
+    cached.
+    """
     extractor = features.extractor_of(spec, context.device, context.features)
     if is_function(spec.features):
         features.check_function(extractor, datasets.load_reference_images(spec.data, context.device))
@@ -114,7 +119,7 @@ def _save(trainee: Trainee, source: Data, settings: Teacher, dataset: datasets.D
 
 
 def _copy_existing(checkpoint_folder: Path, out: Path) -> None:
-    """Copies an existing teacher; teacher.json, which marks a folder as complete, is written last.
+    """Copy an existing teacher; teacher.json, which marks completeness, is written last.
 
     Raises ValueError when its weights are not finite.
     """
@@ -128,7 +133,10 @@ def _copy_existing(checkpoint_folder: Path, out: Path) -> None:
 
 
 def refuse_other_images(spec: Spec, folder: Path, dataset: datasets.Dataset) -> None:
-    """Raises ValueError when the teacher in `folder` was trained here, on other images or labels than `dataset`'s."""
+    """Refuse images or labels of `dataset` other than those the teacher was trained on.
+
+    Raises ValueError. Only for a teacher in `folder` that was trained here.
+    """
     if isinstance(spec.teacher, Teacher):
         trained_on = json.loads((folder / "teacher.json").read_text()).get("images_sha256")
         if trained_on not in (None, dataset.labelled_sha256):

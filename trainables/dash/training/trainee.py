@@ -23,7 +23,7 @@ COLUMNS = ("loss", "loss_imitation", "loss_uncond", "loss_anchor", "grad_norm")
 
 
 class Trainee:
-    """A network, its moving average, curriculum and optimizer, and the curve of its losses so far."""
+    """A network, its moving average, curriculum, optimizer, and the curve of its losses so far."""
 
     def __init__(
         self,
@@ -36,7 +36,10 @@ class Trainee:
         masks: list[Tensor] | None = None,
         adapter: nn.Module | None = None,
     ) -> None:
-        """`masks` are of a pruned net's parameters; `adapter` is trained along with the net and not averaged."""
+        """Prepare `net` for training.
+
+        `masks` are of a pruned net's parameters; `adapter` is trained along with the net and not averaged.
+        """
         self.net = net.to(alphas_cumprod.device).train()
         self.model = distributed(self.net, context)
         self.settings = settings
@@ -86,7 +89,10 @@ class Trainee:
         self._summed += 1
 
     def log(self, step: int) -> bool:
-        """Adds to the curve the means since the last logged step; NaN where a term is off. False once not finite."""
+        """Add the means since the last logged step to the curve; return False once not finite.
+
+        A mean is NaN where a term is off.
+        """
         means = average_(self.sums / self._summed, self.context).tolist()
         self.sums.zero_()
         self._summed = 0
@@ -102,7 +108,10 @@ class Trainee:
 
     @contextmanager
     def averaged(self) -> Iterator[nn.Module]:
-        """The network with the averaged weights for the time of a `with` block, in the midst of training."""
+        """Yield the network with the averaged weights, in the midst of training.
+
+        They hold for the time of a `with` block.
+        """
         trained = [p.detach().clone() for p in self.parameters]
         try:
             yield self.finish()

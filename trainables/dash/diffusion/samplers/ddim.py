@@ -11,7 +11,7 @@ from branchwise.trainables.dash.diffusion.schedule import sampling_timesteps
 
 @torch.inference_mode()
 def sample(denoise: Denoiser, noise: Tensor, alphas_cumprod: Tensor, steps: int) -> Tensor:
-    """DDIM with eta = 0 (Song et al. 2021) from `noise` (B, C, H, W) to images, in [-1, 1], in `steps` steps.
+    """Sample images in [-1, 1] from `noise` (B, C, H, W) by DDIM, eta = 0 (Song et al. 2021).
 
     x_0 is clamped, the noise in the update is not, as in the authors' code; the last step returns x_0.
     """

@@ -11,7 +11,9 @@ from branchwise.trainables.dash.diffusion.schedule import sampling_timesteps
 
 @torch.inference_mode()
 def sample(denoise: Denoiser, noise: Tensor, alphas_cumprod: Tensor, steps: int) -> Tensor:
-    """DDIM with eta = 0 from `noise` (B, C, H, W) to images in [-1, 1], the noise recomputed from the clamped x_0.
+    """Sample images in [-1, 1] from `noise` (B, C, H, W) by DDIM, eta = 0, and clamped x_0.
+
+    The noise is recomputed from the clamped x_0.
 
     It is `use_clipped_model_output` of diffusers' DDIMScheduler. Plain `ddim` keeps the noise of the unclamped image
     as the authors' code does: under guidance its images then leave the model's, the more so with more steps.

@@ -9,7 +9,10 @@ from branchwise.trainables.dash.diffusion.sampling import Denoiser
 
 
 def sample(denoise: Denoiser, noise: Tensor, alphas_cumprod: Tensor, steps: int) -> Tensor:
-    """DPM-Solver++(2M) (Lu et al. 2022) through diffusers, at DDIM's timesteps and with x_0 clamped."""
+    """Sample by DPM-Solver++(2M) (Lu et al. 2022) of diffusers, x_0 clamped.
+
+    Timesteps are DDIM's.
+    """
     from diffusers import DPMSolverMultistepScheduler
 
     return run(DPMSolverMultistepScheduler, denoise, noise, alphas_cumprod, steps)

@@ -9,7 +9,10 @@ from branchwise.trainables.dash.diffusion.sampling import Denoiser
 
 
 def sample(denoise: Denoiser, noise: Tensor, alphas_cumprod: Tensor, steps: int) -> Tensor:
-    """UniPC of order 2 (Zhao et al. 2023) through diffusers, at DDIM's timesteps and with x_0 clamped."""
+    """Sample by UniPC of order 2 (Zhao et al. 2023) of diffusers, x_0 clamped.
+
+    Timesteps are DDIM's.
+    """
     from diffusers import UniPCMultistepScheduler
 
     return run(UniPCMultistepScheduler, denoise, noise, alphas_cumprod, steps)

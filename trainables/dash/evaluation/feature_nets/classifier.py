@@ -1,4 +1,6 @@
-"""A small classifier of the data set; its last hidden layer is a feature space that needs no other file.
+"""A small classifier of the data set, whose last hidden layer is a feature space.
+
+It needs no other file.
 
 It is trained once, on Ray Train like a teacher, on the images that samples are compared with; a fifth of them test it.
 """
@@ -30,7 +32,10 @@ BATCH = 500  # images classified at once
 
 
 class ClassifierFeatures(nn.Module):
-    """Convolutions at ever halved resolutions; the `dims` last hidden activations, at unit RMS, are the features."""
+    """Convolutions at ever halved resolutions, then the features.
+
+    The features are the `dims` last hidden activations, at unit RMS.
+    """
 
     scale: Tensor
 
@@ -73,7 +78,9 @@ class _Logits(nn.Module):
 
 
 def train(spec: Spec, out: Path, context: Context) -> None:
-    """Trains the classifier of `spec.data` and leaves features.safetensors and features.json in `out` (rank 0).
+    """Train the classifier of `spec.data`; rank 0 writes its files into `out`.
+
+    They are features.safetensors and features.json.
 
     The JSON has the accuracy on the held-out images. Raises ValueError when a class has too few images.
     """
@@ -111,7 +118,9 @@ def train(spec: Spec, out: Path, context: Context) -> None:
 
 
 def split(dataset: Dataset, seed: int) -> tuple[Tensor, Tensor]:
-    """Indices of the images that train the classifier, and of those that test it: a fifth of each class.
+    """Return the indices of images that train the classifier, and of those that test it.
+
+    A fifth of each class tests it.
 
     Raises ValueError when a class has fewer than `TEST_SHARE` images.
     """
@@ -170,7 +179,10 @@ def _mean_square(net: ClassifierFeatures, dataset: Dataset) -> Tensor:
 
 
 def load(spec: Spec, folder: Path, device: torch.device | str) -> tuple[nn.Module, str]:
-    """The classifier in `folder`, in eval mode, and its weights' SHA-256. Raises ValueError as `check_classifier`."""
+    """Return the classifier in `folder`, in eval mode, and its weights' SHA-256.
+
+    Raises ValueError as `check_classifier`.
+    """
     description = check_classifier(spec.evaluate.classifier, spec.data.name, folder)
     net = ClassifierFeatures(spec.data.image_shape, description["classes"], spec.evaluate.classifier)
     net.load_state_dict(load_file(folder / WEIGHTS))

@@ -100,7 +100,10 @@ class PatchEmbedding(nn.Module):
 
 
 class DinoV2(nn.Module):
-    """(N, 3, H, W) normalized images, sides multiples of 14 -> (N, dims): the normalized class token."""
+    """DINOv2: normalized images (N, 3, H, W) to the normalized class token (N, dims).
+
+    The sides are multiples of 14.
+    """
 
     def __init__(self, depth: int, dims: int, gated: bool) -> None:
         super().__init__()
@@ -121,7 +124,10 @@ class DinoV2(nn.Module):
         return output
 
     def _positions(self, height: int, width: int) -> Tensor:
-        """The embedding of positions, resized as it was when the features were published: by (side + 0.1) / 37."""
+        """Return the position embedding, resized as when the features were published.
+
+        The factor is (side + 0.1) / 37.
+        """
         if height == width == SIDE:
             return self.pos_embed
         patches = self.pos_embed[:, 1:].reshape(1, SIDE, SIDE, -1).permute(0, 3, 1, 2)

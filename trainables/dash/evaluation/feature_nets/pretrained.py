@@ -1,4 +1,6 @@
-"""Feature nets with weights trained by others, through torch-fidelity; each file is verified before it is opened.
+"""Feature nets with weights trained by others, through torch-fidelity.
+
+Each file is verified before it is opened.
 
 Grey images are converted to RGB; all are resized bilinearly as TensorFlow 1 did, which is torch-fidelity's rule.
 """
@@ -19,7 +21,9 @@ LOGITS = 1008  # of Inception
 
 
 def load(name: str, device: torch.device | str) -> tuple[Callable[[Tensor], Tensor], int, str]:
-    """The net called `name`: (N, C, H, W) uint8 -> (N, dims + logits) float32; how many logits; its weights' SHA-256.
+    """Return the net called `name`, its number of logits, and its weights' SHA-256.
+
+    The net is (N, C, H, W) uint8 -> (N, dims + logits) float32.
 
     Raises FileNotFoundError when its weights are not on this machine, ValueError when they are not the ones.
     """
