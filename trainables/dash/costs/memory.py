@@ -69,7 +69,7 @@ def working_bytes(item: Pass, spec: Spec, on: Device) -> float:
 def sampling_bytes(net: UNet, spec: Spec, memory: float, arms: int = 1) -> float:
     """Return the peak bytes of sampling `net` on a GPU of `memory` bytes.
 
-    The `arms` students of its cohort lie next to it.
+    They include those of the `arms` students of its cohort.
     """
     counts = _counts(net, spec)
     _, _, side = spec.data.image_shape

@@ -34,7 +34,9 @@ def pass_seconds(item: Pass, shape: Shape, classes: int, on: Device) -> tuple[fl
 
 
 def _on_cpu(item: Pass, shape: Shape, classes: int, on: Device) -> float:
-    """Estimate CPU seconds: a fixed cost per residual block, and a cost per sample that the threads share.
+    """Estimate CPU seconds: a cost per residual block, and one per sample.
+
+    The threads share the cost per sample, but not the fixed cost of a block.
 
     Calibrated on a core of an AMD EPYC with torch 2.15. Thin nets are bound by memory traffic, so that a sample costs
     as the square root of its MACs; wide ones by arithmetic, about 5e10 MAC/s.

@@ -241,7 +241,7 @@ def in_turn(images: Tensor, labels: Tensor, classes: int) -> Tensor:
 
 
 def batch_indices(seed: int, step: int, batch_size: int, size: int) -> Tensor:
-    """Return the examples, of `size`, in batch `step` (from 0): (batch_size,) int64, on the CPU.
+    """Return the indices of batch `step` (from 0) in `size` examples: (batch_size,) int64, CPU.
 
     Epochs are permutations drawn by (seed, epoch), concatenated, so that each example occurs equally often.
     """

@@ -77,7 +77,7 @@ def proportional_labels(counts: tuple[int, ...], samples: int) -> Tensor:
 def guided(net: nn.Module, labels: Tensor, null_label: int, scales: Tensor, precision: str = "fp32") -> Denoiser:
     """Return the net under guidance `scales` (1000,) as a denoiser.
 
-    Both branches are in a single batch, and only one branch where w is 1.
+    Both branches run in a single batch; where w is 1, only the conditional one.
 
     Only the net's pass runs in `precision`: branches are mixed, and images stored, in float32.
     """

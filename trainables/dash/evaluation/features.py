@@ -183,8 +183,7 @@ def _call_checked(call: Callable[[Tensor], Tensor], name: str, pixels: Tensor, d
 def check_function(extractor: Extractor, dataset: Dataset) -> None:
     """Check a user's function on real images.
 
-    Raises ValueError, naming it, when what it returns for an image depends on the call or on the other
-    images.
+    Raises ValueError, naming it, when an image's features depend on the call or on other images.
     """
     pixels = dataset.pick(torch.arange(min(CHECKED, len(dataset))))[0]
     with torch.inference_mode(), full_precision():

@@ -1,4 +1,7 @@
-"""The distance of real images from real images, as of samples: near the minimum value."""
+"""The distance of real images from real images, measured as that of samples.
+
+It is near the minimum of a value.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Measures by pairs: precision, recall, density, coverage, and CMMD.
+"""Pairwise measures: precision, recall, density, coverage, and CMMD.
 
 They compare each sample with each reference.
 

@@ -67,8 +67,8 @@ def train(spec: Spec, out: Path, context: Context) -> None:
 def _check_features(spec: Spec, context: Context) -> None:
     """Check the feature space now, not after the training.
 
-    Raises on missing weights, and when a user's function fails on real images, whose features are
-    cached.
+    Raises on missing weights, and when a user's function fails on real images. Their
+    features are cached.
     """
     extractor = features.extractor_of(spec, context.device, context.features)
     if is_function(spec.features):
