@@ -128,7 +128,7 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> int:
 
 
 def _refuse_unused(args: argparse.Namespace, imported: bool) -> None:
-    """Raises ArgumentsError for an option without effect."""
+    """Refuse options without effect; raise ArgumentsError."""
     defaults = parser()
     unused = [] if imported else ["block", "direction", "scale", "range", "at", "experiment", "reference", "full",
                                "unpaired", "alpha"]  # fmt: skip

@@ -1,4 +1,4 @@
-"""An effect over multiple data sets: `branchwise analyze RUN RUN RUN --across`, and its report."""
+"""Effects over multiple data sets: `branchwise analyze RUN RUN --across`, and their report."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MARK = "across.json"  # a folder that holds it is such a report, and may be repl
 
 
 def across(folders: Sequence[Path]) -> Across:
-    """Combine the effects of components over runs, each on a data set, or over the data sets of a run.
+    """Combine the effects of components over runs, each on a data set, or a run's data sets.
 
     Raises:
         RunFolderError: A single data set, or effects with other scales, kinds or directions.

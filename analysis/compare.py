@@ -23,7 +23,10 @@ MAX_SETTING = 60  # characters of a setting in the table
 
 
 def change_text(estimate: Estimate, outcome: Outcome) -> str:
-    """A difference as text: `-12.1% [-15.2, -8.9]` of ratios, points of rates, else the metric's unit."""
+    """Return a difference as text: `-12.1% [-15.2, -8.9]` for ratios, points for rates.
+
+    Else it is in the metric's unit.
+    """
     from branchwise.analysis.report.text import DASH, with_interval
 
     if not estimate.has_value:

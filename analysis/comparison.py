@@ -67,7 +67,7 @@ class Comparison:
 
     @property
     def differences(self) -> pd.DataFrame:
-        """A row for each cell: means, the difference on the scale of the test and in the metric's unit, p-values."""
+        """A row per cell: means, the difference on the test's scale and in the unit, p-values."""
         import pandas as pd
 
         return pd.DataFrame(
@@ -195,7 +195,7 @@ def _same_outcome(sides: Sequence[Side]) -> Outcome:
 
 
 def _pairs(sides: Sequence[Side]) -> list[tuple[str, Sample, Sample]]:
-    """What is compared: the two cells, or each cell that both have."""
+    """Pairs to compare: the two cells, or each cell that both have."""
     first, second = (side.samples() for side in sides)
     if sides[0].name == sides[1].name:
         raise RunFolderError(f"{sides[0].name}: is compared with itself; name two runs, or two cells as RUN:CELL")

@@ -1,5 +1,7 @@
-"""A terminal for text that others wrote: no escapes that would steer it, no credentials, no endless lines; and it stays
-usable where its stream is closed, or has an encoding without some characters."""
+"""Terminal for text of others: no escapes that would steer it, credentials or endless lines.
+
+It stays usable where its stream is closed, or has an encoding without some characters.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ MAX_CHARACTERS = 600  # of a message
 
 
 class Terminal(Console):
-    """A console that shows text as it is: markup only where a call requests it, and unprintable characters escaped."""
+    """A console that shows text as it is: no markup by default, unprintable characters escaped."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(
@@ -33,8 +35,10 @@ class Terminal(Console):
 
 
 def make_console(stream: TextIO | None = None) -> Terminal:
-    """A terminal of the user's width, on stdout unless another stream is given; 120 columns if none exists, so
-    that logs keep their tables intact."""
+    """Return a terminal of the user's width, on stdout unless another stream is given.
+
+    120 columns if no terminal exists, so that logs keep their tables intact.
+    """
     _mend_streams()
     # Ray's chatter is caught by redirecting sys.stdout; the console writes to the original.
     stream = stream or sys.stdout
@@ -42,8 +46,10 @@ def make_console(stream: TextIO | None = None) -> Terminal:
 
 
 def _mend_streams() -> None:
-    """Opens standard streams that the caller closed, so that no file gets their descriptors, and lets them escape what
-    their encoding cannot represent."""
+    """Open standard streams that the caller closed, and escape what their encoding lacks.
+
+    Open streams keep files from getting their descriptors.
+    """
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(descriptor, True)
     os.close(descriptor)
@@ -56,8 +62,11 @@ def _mend_streams() -> None:
 
 
 def single_line(text: object) -> str:
-    """An error or a text as one line for a terminal or a log: unprintable characters escaped, the middle of a long one
-    omitted, without the parts of a URI that may hold credentials: its user, query and fragment."""
+    """Return an error or a text as one line for a terminal or a log.
+
+    Unprintable characters are escaped, and the middle of a long text is omitted. So are the parts
+    of a URI that may hold credentials: its user, query and fragment.
+    """
     tokens = (_without_secrets(token) for token in str(text).replace("\n", " ").split(" "))
     return shortened(printable(" ".join(tokens)), MAX_CHARACTERS)
 
@@ -74,7 +83,7 @@ def _without_secrets(token: str) -> str:
 
 
 def printable(text: str, keep: str = "") -> str:
-    """`text` with what would steer a terminal, or is no character at all, as an escape; `keep` stays as it is."""
+    """Escape what would steer a terminal, or is no character at all; `keep` stays as it is."""
     return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text)
 
 

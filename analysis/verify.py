@@ -37,7 +37,11 @@ class Check:
 
 
 def checks(folder: Path) -> list[Check]:
-    """All checks of a single run folder. Raises RunFolderError for a folder that is none or cannot be read."""
+    """Return all checks of a single run folder.
+
+    Raises:
+        RunFolderError: The folder is no run folder, or cannot be read.
+    """
     run = load_run(folder)
     analyses = analyze_run(run)
     findings = analyses[0]
@@ -181,7 +185,7 @@ def _abbreviate(names: Sequence[str]) -> str:
 
 
 def verdicts(folder: Path, claims: Sequence[str]) -> list[Check]:
-    """Whether each of these claims of the run is supported; of all its claims where none is named.
+    """Check that each of these claims is supported; without any, all claims of the run.
 
     Raises RunFolderError for a claim that the run does not declare.
     """

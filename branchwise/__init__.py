@@ -1,4 +1,4 @@
-"""Which part of a method did it? Ablations as factorial designs over shared seeds.
+"""Ablations as factorial designs over shared seeds: find the part of a method that did it.
 
     import branchwise as bw
 

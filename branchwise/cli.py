@@ -1,4 +1,4 @@
-"""`branchwise COMMAND`: the table of commands, for the program, its help, its completion and the docs."""
+"""`branchwise COMMAND`: table of commands for the program, its help, completion and docs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """A subcommand: what it does, and the module with its `parser(program)` and `main(arguments, program)`.
+    """A subcommand: its help, and the module of `parser(program)`, `main(arguments, program)`.
 
     Commands on sweeps have their options in `sweep_commands`, and `run_sweep` carries them out.
     """
@@ -182,7 +182,10 @@ def _complete(rest: Sequence[str]) -> int:
 
 
 def program() -> NoReturn:
-    """The installed `branchwise`: a closed reader is no error, and blocked threads do not delay the exit."""
+    """Run the installed `branchwise`.
+
+    A closed reader is no error, and blocked threads do not delay the exit.
+    """
     try:
         code = main()
     except BrokenPipeError:  # of `branchwise ... | head`

@@ -1,4 +1,4 @@
-"""What each command shares: refused arguments, and JSON on stdout for `--json`.
+"""Parts of all commands: refused arguments, and JSON on stdout for `--json`.
 
 It imports only the standard library, so that help is quick.
 """
@@ -22,7 +22,7 @@ class ArgumentsError(Exception):
 
 
 class CommandParser(argparse.ArgumentParser):
-    """Raises ArgumentsError where argparse would print its usage and exit; options are not abbreviated."""
+    """Parser that raises ArgumentsError instead of an exit; options are not abbreviated."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**{"allow_abbrev": False, **settings})
@@ -37,7 +37,7 @@ def wants_json(arguments: Sequence[str] | None) -> bool:
 
 
 def refuser(program: str | None, arguments: Sequence[str] | None) -> Callable[[str], int]:
-    """Return a function that prints a message as this command's error, and returns its exit code, 2."""
+    """Return a function that prints a message as this command's error and returns exit code 2."""
 
     def refuse(message: str) -> int:
         print_error(program or "error", message, 2, as_json=wants_json(arguments))
@@ -55,7 +55,7 @@ def print_error(program: str, message: str, code: int, *, as_json: bool) -> None
 
 
 def print_document(document: Mapping[str, Any]) -> None:
-    """Print a document as JSON on stdout, with its schema's version. NaN and infinity become null."""
+    """Print a document as JSON on stdout with its schema version; NaN and infinity become null."""
     write_json({"schema_version": SCHEMA_VERSION, **document}, sys.stdout, indent=1)
 
 

@@ -1,4 +1,6 @@
-"""The documents of `--json` and the lines of `--progress json`: a model each; `branchwise schema` prints its schema.
+"""Models of the documents of `--json` and of the lines of `--progress json`.
+
+`branchwise schema` prints the schema of each.
 
 Numbers that are unknown are null. Paths are as the command prints them.
 """
@@ -30,7 +32,7 @@ class Detail(_Part):
 
 
 class PlanDocument(Document):
-    """What a run would do: `plan --json`, and `--dry-run --json` of run, resume, extend and follow-up."""
+    """Plan of a run: `plan --json`, and `--dry-run --json` of run, resume, extend and follow-up."""
 
     run: str
     folder: str
@@ -69,7 +71,7 @@ class BestArm(_Part):
 
 
 class StatusDocument(Document):
-    """How far a run is: `status --json`."""
+    """Progress of a run: `status --json`."""
 
     run: str
     folder: str
@@ -108,7 +110,7 @@ class ListDocument(Document):
 
 
 class AnalysisDocument(Document):
-    """What `analyze --json` found."""
+    """Findings of `analyze --json`."""
 
     report: str = Field(description="folder of the report")
     warnings: list[str]
@@ -121,7 +123,7 @@ class AnalysisDocument(Document):
 
 
 class AcrossDocument(Document):
-    """What `analyze --across --json` found."""
+    """Findings of `analyze --across --json`."""
 
     across: list[str] = Field(description="names of the runs")
     scale: str
@@ -132,7 +134,7 @@ class AcrossDocument(Document):
 
 
 class CompareDocument(Document):
-    """What `compare --json` found: the second minus the first."""
+    """Findings of `compare --json`: the second minus the first."""
 
     names: list[str] = Field(description="of the two runs, cells or groups")
     metric: str

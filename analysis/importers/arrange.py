@@ -1,4 +1,4 @@
-"""A table of runs as a design: which columns are components, what makes a block, what is missing or doubled."""
+"""Design of a table of runs: components, blocks, missing and duplicate runs."""
 
 from __future__ import annotations
 
@@ -41,7 +41,11 @@ class Arranged:
 
 
 def arrange(runs: RunTable, options: ImportOptions, source: str) -> Arranged:
-    """Checks that `runs` are an ablation and names its cells. Raises RunFolderError with a message when not."""
+    """Check that `runs` are an ablation, and name its cells.
+
+    Raises:
+        RunFolderError: They are not; the message says why.
+    """
     if options.direction not in BETTER:
         raise RunFolderError(
             f"{source}: the direction is missing; say --direction maximize or minimize, since whether more is better "
@@ -89,8 +93,10 @@ def arrange(runs: RunTable, options: ImportOptions, source: str) -> Arranged:
 
 
 def _add_block_column(runs: RunTable, options: ImportOptions) -> tuple[RunTable, str, bool]:
-    """The runs, the name of the column of their seeds, and whether that is added here: a separate seed for each run,
-    where they are not paired and have none."""
+    """Return the runs, the name of the column of their seeds, and whether that is added here.
+
+    Runs that are not paired and have no seed get a separate one each.
+    """
     block = options.block or SEED
     if options.paired or options.block is not None or any(short_name(name) == SEED for name in runs.names):
         return runs, block, False
@@ -124,7 +130,7 @@ def _filter_experiment(runs: RunTable, experiment: str | None, source: str) -> R
 
 
 def _components(runs: RunTable, options: ImportOptions, source: str) -> dict[str, str]:
-    """The column of each component by its name: what the user wrote, without an export's prefix if that is enough."""
+    """Columns of components by name: as the user wrote it, without an export's prefix if unique."""
     columns = {text: find_column(runs, text, "setting", source) for text in options.components}
     short = [short_name(text) for text in columns]
     names = [item if short.count(item) == 1 else text for item, text in zip(short, columns, strict=True)]
@@ -180,7 +186,10 @@ def _arms(factors: tuple[Factor, ...], selected: Selected, block: str, source: s
 
 
 def _refuse_same_names(factors: tuple[Factor, ...], names: list[str], source: str) -> None:
-    """Cells are named by their components and levels, which must not spell the name of another cell."""
+    """Refuse components and levels that spell the name of another cell.
+
+    Cells are named by their components and levels.
+    """
     for factor in factors:
         if factor.name in (BASE, FULL, TEACHER, DEFAULTS):
             raise RunFolderError(f"{source}: {factor.name} is the name of a cell; rename the component's column")
@@ -225,7 +234,7 @@ def _refuse_unshared(cell: Codes, block: Codes, name: str, source: str) -> None:
 
 
 def _block_notes(arms: pd.DataFrame, block: Categorical, name: str, options: ImportOptions) -> list[str]:
-    """Notes on seeds of a single cell, and on the order of non-integer blocks."""
+    """Return notes on seeds of a single cell, and on the order of non-integer blocks."""
     notes = []
     firsts = arms.drop_duplicates("block").sort_values("block")
     if (firsts["seed"].astype(str) != firsts["block_label"].astype(str)).any():

@@ -1,4 +1,4 @@
-"""Which column a name means: settings and metrics may share a name, and exports add prefixes."""
+"""Columns by name: settings and metrics may share a name, and exports add prefixes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_OFFERED = 20
 
 
 def kind_of(runs: RunTable, name: str) -> Kind | None:
-    """Whether a column holds a setting or a metric, by the tool's declaration or its prefix; None without either."""
+    """Return whether a column holds a setting or a metric, by the tool or its prefix, or None."""
     if name in runs.kinds:
         return runs.kinds[name]
     return "setting" if _SETTING.match(name) else "metric" if _METRIC.match(name) else None

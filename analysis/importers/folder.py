@@ -64,7 +64,7 @@ def _refuse_long(arranged: Arranged, options: ImportOptions, source: str) -> Non
 
 
 def _refuse_others(folder: Path) -> None:
-    """Raises RunFolderError where `folder` holds something else than external runs, and OSError."""
+    """Refuse a folder of anything but external runs; raise RunFolderError or OSError."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
     if not (folder / SPACE).is_file():

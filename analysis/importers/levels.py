@@ -1,4 +1,4 @@
-"""The levels of a component: which is the reference, which the entire method, and whether it is a switch."""
+"""Levels of a component: the reference, the full method's, and whether it is a switch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ EMPTY = ("none", "empty", "(empty)")
 
 
 def factor_of(name: str, column: Categorical, options: ImportOptions, source: str) -> tuple[Factor, dict[str, str]]:
-    """The factor of a component and the level's name of each value. Raises RunFolderError with a remedy."""
+    """Return the factor of a component and the level's name of each value.
+
+    Raises:
+        RunFolderError: The values make no factor; the message has a remedy.
+    """
     texts = list(column.used)
     if len(texts) < 2:
         raise RunFolderError(
@@ -76,7 +80,7 @@ def _named_level(
 def _default_reference(
     name: str, texts: list[str], visible: dict[str, str], is_numeric: bool, full: str | None, source: str
 ) -> str:
-    """The level that means off, else the smallest number. Raises RunFolderError where that is not clear."""
+    """Level that means off, else the smallest number; raise RunFolderError if that is not clear."""
     off = [text for text in texts if is_off(text)]
     if len(off) == 1 and off[0] != full:
         return off[0]

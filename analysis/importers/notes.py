@@ -1,4 +1,4 @@
-"""What a reader must know of a table of runs: settings that differ and are no component, runs of unequal length."""
+"""Notes on a table of runs: settings that differ and are no component, unequal run lengths."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _is_step(name: str) -> bool:
 
 
 def _has_few_values(runs: RunTable, name: str, limit: int) -> bool:
-    """Whether the first rows have `limit` values or fewer; otherwise the other rows need not be read."""
+    """Whether the first rows have at most `limit` values; if not, the others need not be read."""
     head = runs.table.column(name).slice(0, _SAMPLE)
     return len(head.unique()) <= limit
 

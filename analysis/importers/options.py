@@ -67,7 +67,7 @@ def split_names(text: str) -> list[str]:
 
 
 def split_levels(option: str, texts: Sequence[str], components: Sequence[str]) -> dict[str, str]:
-    """`A=X,B=Y` as a mapping, given the components: a comma separates only where a component's name follows.
+    """Parse `A=X,B=Y`, given the components: a comma separates only before a component's name.
 
     Raises:
         RunFolderError: A text does not begin with a component's name and an equals sign.

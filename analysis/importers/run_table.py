@@ -1,4 +1,4 @@
-"""The table that each reader returns: a row per run, each cell as text, typed once its purpose is clear."""
+"""Table of each reader: a row per run, cells as text that are typed once their use is clear."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Categorical:
         return np.array(self.categories, dtype=object)[self.codes]
 
     def equals(self, text: str) -> Mask:
-        """Which rows have this value."""
+        """Return the mask of the rows with this value."""
         code = self.categories.index(text) if text in self.categories else -1
         return np.asarray(self.codes == code, dtype=bool)
 
@@ -104,7 +104,7 @@ class RunTable:
         return column_categories if len(set(texts)) == len(texts) else column_categories.rename(texts)
 
     def as_floats(self, name: str) -> NDArray[np.float64] | None:
-        """A column as numbers, NaN where it is empty; None where a value is no number as programs print it."""
+        """Return a column as numbers, NaN where empty; None if a value is none as programs print."""
         return floats_of(self.table.column(name))
 
     def is_empty(self, name: str) -> Mask:
@@ -114,7 +114,7 @@ class RunTable:
         return str(self.table.column(name)[row].as_py()).strip()
 
     def label(self, row: int) -> str:
-        """How a message names a row: `run 3`, with the tool's name if one exists."""
+        """Return a row's name in messages: `run 3`, with the tool's name if one exists."""
         name = self.cell(self.run_id, row) if self.run_id else ""
         return f"run {row + 1} ({name})" if name else f"run {row + 1}"
 
@@ -127,7 +127,7 @@ class RunTable:
 
 
 def floats_of(texts: Any) -> NDArray[np.float64] | None:
-    """An Arrow column of texts as numbers, NaN where it is empty; None where a text is no number."""
+    """Return an Arrow column of texts as numbers, NaN where empty; None where a text is none."""
     texts = pc.utf8_trim_whitespace(texts)
     try:
         numbers = pc.if_else(pc.equal(texts, ""), None, texts).cast(pa.float64())
@@ -137,7 +137,10 @@ def floats_of(texts: Any) -> NDArray[np.float64] | None:
 
 
 def from_records(records: Sequence[Mapping[str, Any]], **attributes: Any) -> RunTable:
-    """A table from a mapping per run; missing values are empty. Names that begin with `config.` are settings."""
+    """Return a table from a mapping per run; missing values are empty.
+
+    Names that begin with `config.` are settings.
+    """
     names = list(dict.fromkeys(name for record in records for name in record))
     columns = [pa.array(_texts([record.get(name) for record in records]), pa.string()) for name in names]
     kinds: dict[str, Kind] = {name: "setting" for name in names if name.startswith(SETTING)}
@@ -169,7 +172,7 @@ class RunLog:
         return len(self.facts) - 1
 
     def table(self, **attributes: Any) -> RunTable:
-        """The runs with the last values of their metrics and the histories; `attributes` are further ones of it."""
+        """Return the runs with last values of metrics and histories; `attributes` are the table's."""
         records: list[dict[str, Any]] = [dict(run) for run in self.facts]
         fixed = self.facts[0] if self.facts else ()
         single = {key: metric_name(key, fixed) for run in self.results for key in run}
@@ -245,7 +248,7 @@ def as_text(value: Any) -> str:
 
 
 def as_settings(settings: Mapping[str, Any], prefix: str = SETTING) -> dict[str, Any]:
-    """Settings as columns: nested ones with dotted names, and None as a value, which is not the same as no setting."""
+    """Return settings as columns: nested ones dotted, None as a value, unlike a missing setting."""
     return {name: "None" if value is None else value for name, value in flatten(settings, prefix).items()}
 
 

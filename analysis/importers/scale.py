@@ -1,4 +1,4 @@
-"""The scale and the unit of a result: what its values allow, per-cent signs, and declarations."""
+"""Scale and unit of a result: by its values, per-cent signs, and declarations."""
 
 from __future__ import annotations
 
@@ -34,7 +34,11 @@ class Unit:
 
 
 def choose_scale(values: NDArray[np.float64], name: str, percent: bool, options: ImportOptions, source: str) -> Unit:
-    """The scale of finite results. Raises RunFolderError for a declared scale or range that they do not fit."""
+    """Return the scale of finite results.
+
+    Raises:
+        RunFolderError: They do not fit the declared scale or range.
+    """
     if options.scale is not None and options.scale not in get_args(Scale):
         raise RunFolderError(f"{source}: scale {options.scale!r} is unknown; it must be {', '.join(get_args(Scale))}")
     if options.range is not None and not options.range[0] < options.range[1]:

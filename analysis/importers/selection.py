@@ -1,4 +1,4 @@
-"""Which runs count: those that failed or never finished leave first, then parents, then reruns."""
+"""Choice of runs that count: failed and unfinished ones leave first, parents, then reruns."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Selected:
 
 
 def select(runs: RunTable, components: Mapping[str, str], block: str, value: str, source: str) -> Selected:
-    """The runs that count, of the columns in `components` by name, and of the columns `block` and `value`.
+    """Return the runs that count, of columns `components` (by name), `block` and `value`.
 
     Raises:
         RunFolderError: No run has a result, a result is no number, or a finished run has no seed.
@@ -121,7 +121,7 @@ def _numbers(runs: RunTable, value: str, ends: Categorical, source: str) -> Numb
 
 
 def _reasons(numbers: Numbers, missing: Mask, column: Categorical, ends: Categorical, value: str) -> Categorical:
-    """Why each run has no result, else ""; `column` has the results of the runs that are `missing`."""
+    """Reason why each run has no result, else ""; `column`: results of the `missing` runs."""
     texts = [*(f"it ended as {text}" if text else "" for text in ends.categories), f"it has no {value}"]
     texts += [f"{value} is {shorten(text, 30)}" for text in column.categories]
     no_value = np.full(len(missing), len(ends.categories))
@@ -176,7 +176,7 @@ def _refuse_repeated_rows(runs: RunTable, selected: Selected, source: str) -> No
 
 
 def _drop_unplaced(selected: Selected, block: str) -> Selected:
-    """Without failed runs that have no seed, no level, or a level that no finished run has: they fit no cell."""
+    """Drop failed runs that fit no cell: no seed, no level, or a level of no finished run."""
     failed = selected.failed
     placed = ~selected.block.equals("")
     for column in selected.components.values():

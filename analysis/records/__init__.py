@@ -1,1 +1,4 @@
-"""Reading run folders: `folder.load_run` is the door; `outline` has what was planned, `comparing` what compares."""
+"""Readers of run folders.
+
+Begin with `folder.load_run`; `outline` has what was planned, `comparing` checks comparisons.
+"""

@@ -14,11 +14,11 @@ from branchwise.run_files.columns import column_and_evaluation
 
 
 class IncomparableError(ValueError):
-    """Values measured in different ways cannot share a table; the message names the differing fields."""
+    """Values measured in different ways cannot share a table; the message names the fields."""
 
 
 def check_comparable(runs: Sequence[Run]) -> None:
-    """Raise IncomparableError unless all results, also those of searches, were measured the same way."""
+    """Raise IncomparableError unless all results, also of searches, were measured the same way."""
     _same_key([(run, run.results) for run in runs])
     for column in dict.fromkeys(name for run in runs for name in map(str, run.arms) if _is_key_of_evaluation(name)):
         with_key = [(run, run.results.dropna(subset=column)) for run in runs if column in run.arms]
@@ -61,7 +61,7 @@ def _difference(first: tuple[str, dict[str, Any]], second: tuple[str, dict[str, 
 
 
 def differing_fields(runs: Sequence[Run]) -> dict[str, tuple[Any, ...]]:
-    """Settings of the space, as dotted keys, in which runs differ: what a comparison of runs compares."""
+    """Return settings, as dotted keys, in which runs differ: what their comparison compares."""
     flat = [flatten(run.space) for run in runs]
     keys = sorted({key for item in flat for key in item} - {"name"})
     rows = {key: tuple(entry.get(key) for entry in flat) for key in keys}

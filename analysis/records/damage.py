@@ -1,4 +1,4 @@
-"""Reading the files of a run folder: what is damaged, does not fit its schema or leads outside is refused by name."""
+"""Reading of run files: those damaged, against their schema or outside are refused by name."""
 
 from __future__ import annotations
 
@@ -18,8 +18,11 @@ class RunFolderError(ValueError):
 
 
 def path_in(folder: Path, name: str) -> Path:
-    """Return the path of `name` in a run folder, or in what is next to it. Raises RunFolderError where it leads
-    outside."""
+    """Return the path of `name` in a run folder, or in what is next to it.
+
+    Raises:
+        RunFolderError: It leads outside.
+    """
     try:
         return inside(folder, name)
     except OSError as error:
@@ -27,8 +30,11 @@ def path_in(folder: Path, name: str) -> Path:
 
 
 def file_in(folder: Path, name: str) -> Path | None:
-    """Return the file `name` of a run folder, or None. Raises RunFolderError where it is no file of
-    the folder."""
+    """Return the file `name` of a run folder, or None.
+
+    Raises:
+        RunFolderError: It is no file of the folder.
+    """
     try:
         return regular_file(folder, name)
     except OutsideError as error:
@@ -65,7 +71,11 @@ def read_json(folder: Path, name: str, schema: type[schemas.Schema]) -> dict[str
 
 
 def read_space(folder: Path, name: str) -> tuple[dict[str, Any], bytes] | None:
-    """Return the mapping in a YAML file and the bytes of the file, or None. Raises RunFolderError."""
+    """Return the mapping in a YAML file and the bytes of the file, or None.
+
+    Raises:
+        RunFolderError: The file is not valid.
+    """
     content = read_bytes(folder, name)
     if content is None:
         return None
@@ -81,8 +91,11 @@ def read_space(folder: Path, name: str) -> tuple[dict[str, Any], bytes] | None:
 
 
 def verify_checksum(folder: Path, name: str) -> bool:
-    """Return whether a run folder has the file `name`. Raises RunFolderError when it, or the list of hashes, is not
-    what the sweep wrote."""
+    """Return whether a run folder has the file `name`.
+
+    Raises:
+        RunFolderError: The file, or the list of hashes, is not what the sweep wrote.
+    """
     file, expected = file_in(folder, name), _sums(folder).get(name)
     if file is None:
         if expected:
@@ -97,7 +110,7 @@ def verify_checksum(folder: Path, name: str) -> bool:
 
 
 def _sums(folder: Path) -> dict[str, str]:
-    """The SHA-256 of each table by the name of its file; empty without a list, as in runs of other programs."""
+    """SHA-256 of each table by file name; empty without a list, as in runs of other programs."""
     content = read_bytes(folder, SUMS)
     try:
         return {} if content is None else read_sums(content, str(folder / SUMS))

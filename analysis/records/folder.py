@@ -48,7 +48,11 @@ def find_run(name: str, storage: Path) -> Path:
 
 
 def load_run(folder: Path) -> Run:
-    """Read a run folder. Raises RunFolderError when it is none, or when a file in it cannot be read."""
+    """Read a run folder.
+
+    Raises:
+        RunFolderError: It is no run folder, or a file in it cannot be read.
+    """
     result = read_space(folder, SPACE)
     if result is None:
         raise RunFolderError(f"{folder} is not a run folder: it has no {SPACE}")
@@ -71,7 +75,11 @@ def load_run(folder: Path) -> Run:
 
 
 def load_arms(folder: Path, outline: Outline) -> pd.DataFrame:
-    """The rows of arms.parquet in a folder that holds arms of a planned run. Raises RunFolderError."""
+    """Return the rows of arms.parquet in a folder that holds arms of a planned run.
+
+    Raises:
+        RunFolderError: A table cannot be read, or its rows are not valid.
+    """
     arms = _arms(folder)
     _complete(arms, outline, read_table(folder, BUDGETS_TABLE))
     return arms
@@ -87,7 +95,7 @@ def _complete(arms: pd.DataFrame, outline: Outline, budgets: pd.DataFrame) -> No
 
 
 def _name_by_components(arms: pd.DataFrame, outline: Outline) -> None:
-    """Gives each row the name that the plan has for its components, regardless of its own cell name."""
+    """Name each row's cell as the plan does for its components, regardless of its own name."""
     components = outline.grid.components
     columns = [f"component.{name}" for name in components]
     if not columns or any(column not in arms for column in columns):
@@ -112,7 +120,7 @@ def _levels(column: pd.Series) -> pd.Series:
 
 
 def _outcome(arms: pd.DataFrame, outcome: str, budgets: pd.DataFrame) -> Any:
-    """A column as numbers; of an outcome at a budget, what the table of budgets has for each arm at its step."""
+    """A column as numbers; for an outcome at a budget, each arm's value at that step."""
     column, step = column_and_step(outcome)
     if step is None:
         return _numbers(arms, column)
@@ -122,9 +130,10 @@ def _outcome(arms: pd.DataFrame, outcome: str, budgets: pd.DataFrame) -> Any:
 
 
 def parts(run: Run) -> list[Run]:
-    """The separately analyzed parts: data sets, or the two parts of a tuned factorial; usually a single part.
+    """Return the separately analyzed parts: data sets, or the two of a tuned factorial.
 
-    Raises RunFolderError for an arm of a data set that the run did not plan.
+    Usually it is a single part. Raises RunFolderError for an arm of a data set that the run did not
+    plan.
     """
     if run.outline.across:
         return _data_sets(run, run.outline.across)
@@ -200,7 +209,7 @@ def _arms(folder: Path) -> pd.DataFrame:
 
 
 def _check_texts(folder: Path, arms: pd.DataFrame) -> None:
-    """Raises RunFolderError for a column of names that holds something else, or is longer than a name."""
+    """Check columns of names: texts, at most as long as a name; raise RunFolderError otherwise."""
     where = folder / f"{ARMS_TABLE}.parquet"
     for column in TEXTS:
         if is_plain(arms[column], MAX_CELL if column in NAMED else None):

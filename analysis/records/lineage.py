@@ -1,4 +1,4 @@
-"""What a run grew out of: the run that it extends or confirms, and what was decided before."""
+"""Lineage of a run: the run that it extends or confirms, and what was decided before."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Decision:
 
 @dataclass(frozen=True, kw_only=True)
 class Lineage:
-    """What a run grew out of.
+    """Origin of a run in another run.
 
     Attributes:
         extends: The run that it adds to, as the plan keeps it; empty for a run that grew out of no other.
@@ -52,7 +52,7 @@ class Lineage:
 
     @property
     def decided(self) -> tuple[Decision, ...]:
-        """What was tested before the extension."""
+        """Decisions before the extension."""
         names = [field.name for field in fields(Decision)]
         rows = [{name: row[name] for name in names} for row in self.extends.get("decided") or ()]
         return tuple(Decision(**row | {"p_holm": nan if row["p_holm"] is None else row["p_holm"]}) for row in rows)
@@ -64,7 +64,7 @@ class Lineage:
 
     @property
     def tested_components(self) -> tuple[str, ...]:
-        """The components that are not in the family of this run: one that it extends has tested them."""
+        """Components that are not in this run's family: one that it extends has tested them."""
         if not self.added or self.adds_seeds:
             return ()
         return tuple(dict.fromkeys(item.component for item in self.decided if item.component))

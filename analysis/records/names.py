@@ -1,4 +1,4 @@
-"""Names and texts that others wrote: what would steer a terminal, or is no character, is escaped once, on entry.
+"""Names and texts of others: terminal controls and non-characters are escaped on entry.
 
 What a report, a plot or a table shows afterwards is printable; each format only adds its escapes.
 """
@@ -46,7 +46,7 @@ def _has_unprintable(column: pd.Series) -> bool:
 
 
 def is_plain(column: pd.Series, max_length: int | None = None) -> bool:
-    """Return whether a column certainly holds only printable ASCII, of at most `max_length` characters.
+    """Return True only for a column of printable ASCII, of at most `max_length` characters.
 
     Arrow looks through a million of texts at once; a column that is not plain needs a check of each value.
     """

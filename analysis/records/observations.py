@@ -1,4 +1,4 @@
-"""What the statistics take of a run: its arms and what was declared of them, now and at each look."""
+"""Input of the statistics: a run's arms and what was declared of them, now and at each look."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ Built = TypeVar("Built")
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedRow:
-    """A planned row of the table of cells: a cell with the levels of its components, or a baseline without."""
+    """A planned row of the table of cells: a cell with its levels, or a baseline without."""
 
     cell: str
     kind: str
@@ -62,7 +62,7 @@ class Outline:
         return tuple(column for column in self.columns if column.shown)
 
     def better(self, column: str) -> Better:
-        """Which direction of a column is better; lower unless declared otherwise."""
+        """Return the better direction of a column; lower unless declared otherwise."""
         return next((item.better for item in self.columns if item.name == column and item.better), "lower")
 
 

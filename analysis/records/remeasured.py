@@ -1,4 +1,4 @@
-"""Further measurements of a run: named evaluations and remeasurements, each in a table like the run's."""
+"""Further measurements of a run, named or remeasured, each in a table like the run's."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Remeasurement:
 
 @dataclass(frozen=True, kw_only=True)
 class NamedEvaluation:
-    """A further evaluation of a run. `run` has the arms as they were measured under it, in the primary columns."""
+    """A further evaluation of a run; `run` has the arms as measured in it, in primary columns."""
 
     name: str
     description: str
@@ -55,7 +55,7 @@ class NamedEvaluation:
 
 
 def named_evaluations(run: Run) -> tuple[NamedEvaluation, ...]:
-    """The evaluations under which the primary outcome was also measured, as the columns declare them."""
+    """Return the evaluations that also measured the primary outcome, as the columns declare."""
     primary, current = column_and_evaluation(run.primary.column)
     declared: dict[str, dict[str, str]] = {}  # by evaluation: what is reported for each plain column
     for column in run.outline.columns:
@@ -78,14 +78,18 @@ def named_evaluations(run: Run) -> tuple[NamedEvaluation, ...]:
 
 
 def sweep_description(run: Run) -> str:
-    """What is reported for the evaluation of the primary outcome; empty without others."""
+    """Return the description of the primary outcome's evaluation; empty without others."""
     description = next((column.about for column in run.outline.columns if column.name == run.primary.column), "")
     _, current = column_and_evaluation(run.primary.column)
     return description.partition(f", under {current or 'the primary evaluation'}: ")[2]
 
 
 def load_remeasured(run: Run) -> tuple[Remeasurement, ...]:
-    """The measures of a run, or of a part of it, those of the sweep first. Raises RunFolderError."""
+    """Return the remeasurements of a run, or of a part of it, those of the sweep first.
+
+    Raises:
+        RunFolderError: A file of a remeasurement cannot be read.
+    """
     measures = []
     for name in sorted(path.name for path in path_in(run.folder, MEASUREMENTS).glob("*")):
         folder = path_in(run.folder, f"{MEASUREMENTS}/{name}")

@@ -29,7 +29,7 @@ from branchwise.run_files.columns import Better, Column, column_and_evaluation, 
 
 @dataclass(frozen=True, kw_only=True)
 class ParsedClaims:
-    """The claims of a space; and a message for each that cannot be read (the space was changed by hand)."""
+    """Claims of a space; a message for each that cannot be read (the space was changed by hand)."""
 
     claims: tuple[Claim, ...]
     unread: tuple[str, ...]
@@ -37,7 +37,7 @@ class ParsedClaims:
 
 @dataclass(frozen=True, kw_only=True)
 class FirstEffect:
-    """The main effect of a component in the screening; p_holm is NaN where the screening only ranked."""
+    """Main effect of a component in the screening; p_holm is NaN where that only ranked."""
 
     component: str
     rank: float
@@ -47,7 +47,7 @@ class FirstEffect:
 
 @dataclass(frozen=True, kw_only=True)
 class FirstStage:
-    """The screening that a run follows up: its name, its seeds, and how the components that it omitted are held."""
+    """The screening that a run follows up: name, seeds, and how omitted components are held."""
 
     run: str
     seeds: tuple[int, ...]
@@ -58,8 +58,10 @@ class FirstStage:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A sweep, or a part of it, from its folder. `arms` has each column that the analysis uses, NaN or None
-    where absent."""
+    """A sweep, or a part of it, from its folder.
+
+    `arms` has each column that the analysis uses, NaN or None where absent.
+    """
 
     folder: Path
     name: str
@@ -94,7 +96,7 @@ class Run:
 
     @property
     def progress(self) -> Mapping[str, str] | None:
-        """The progress of the run, a phrase by its subject; None unless this is a copy made while it runs."""
+        """The progress, a phrase by subject; None unless this is a copy made while it runs."""
         result: Mapping[str, str] | None = self.manifest.get("progress")
         return result
 
@@ -104,7 +106,7 @@ class Run:
 
     @property
     def inference(self) -> Inference:
-        """How effects are tested."""
+        """The rules by which effects are tested."""
         return self.outline.inference
 
     @property
@@ -113,7 +115,7 @@ class Run:
 
     @cached_property
     def outcomes(self) -> tuple[Outcome, ...]:
-        """What effects are estimated on, the primary first; the arms have a column with the name of each."""
+        """Outcomes that effects are estimated on, the primary first; each is a column of the arms."""
         columns = {column.name: column for column in self.outline.columns}
         declared_outcomes = []
         for name in self.outline.outcomes:
@@ -162,7 +164,7 @@ class Run:
 
     @property
     def label(self) -> str:
-        """How a column of a table calls it, next to the other data sets or runs."""
+        """The name in a table's column, next to the other data sets or runs."""
         return self.data_set or self.name
 
     @property
@@ -186,19 +188,22 @@ class Run:
 
     @property
     def comparability(self) -> Mapping[str, Any]:
-        """How the results were measured, the same for all; empty if none exist."""
+        """Settings under which all results were measured; empty if none exist."""
         keys = self.results["comparability_key"].dropna()
         return dict(printable_tree(json.loads(keys.iloc[0]))) if len(keys) else {}
 
     @property
     def measure(self) -> str:
-        """The primary outcome; a metric with its samples, where the results tell: fd_digits64 on 1,000 samples."""
+        """The primary outcome; a metric with samples where known: fd_digits64 on 1,000 samples."""
         samples = self.comparability.get("samples") if self.primary.column == "value" else None
         return f"{self.primary.title} on {samples:,} samples" if samples else self.primary.title
 
     @cached_property
     def missing_arms(self) -> tuple[tuple[str, int], ...]:
-        """Cell and block of each planned arm without a row; none of a search's, and none where seeds pair no cells."""
+        """Cell and block of each planned arm without a row.
+
+        None of a search's, and none where seeds pair no cells.
+        """
         if not self.inference.paired:
             return ()
         rows = (*self.outline.planned, *self.outline.baselines)
@@ -223,8 +228,10 @@ class Run:
 
     @cached_property
     def unfinished(self) -> str:
-        """How far a plan is that has not run to its end: `4 of 10 blocks`. Empty for a finished plan, and for runs of
-        another program."""
+        """Progress of a plan that has not run to its end: `4 of 10 blocks`.
+
+        Empty for a finished plan, and for runs of another program.
+        """
         if self.waits_for:
             return self.waits_for
         if not self.missing_arms or "source" in self.manifest:
@@ -250,12 +257,12 @@ class Run:
 
     @property
     def lineage(self) -> Lineage:
-        """What the run grew out of."""
+        """The run that this one grew out of, if any."""
         return Lineage(extends=self.outline.extends or {}, blocks=len(self.outline.blocks))
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """What claims may speak of."""
+        """Names that claims may use."""
         return Vocabulary(
             grid=self.grid,
             cells=(*self.cells, *self.outline.baselines, TEACHER),
@@ -264,8 +271,10 @@ class Run:
         )
 
     def claims_modified(self, claims: Sequence[Claim]) -> bool:
-        """Whether these claims are others than the manifest was sealed with, or came after the runs; without a seal,
-        whether the space is another."""
+        """Return whether these claims differ from the sealed ones, or came after the runs.
+
+        Without a seal in the manifest, whether the space was modified.
+        """
         if self.manifest.get("claims_after_the_runs"):
             return True
         sealed = self.manifest.get("claims_sha256")
@@ -284,12 +293,12 @@ class Run:
 
 
 def _default_direction(column: str) -> Better:
-    """The direction of a column that declares none: a value is a distance; effects on others are reported as rises."""
+    """Direction of a column that declares none: a value is a distance, others report rises."""
     return "lower" if column == "value" else "higher"
 
 
 def observations_of(run: Run, claims: Sequence[Claim] = ()) -> Observations:
-    """What effects are estimated from: the arms, without those of a search; and what is tested on them."""
+    """Return the input of the statistics: arms, without a search's, and what is tested on them."""
     failed = run.failed_arms
     return Observations(
         results=run.results,

@@ -1,5 +1,7 @@
-"""The teachers of a run: their values, and their students. A run has multiple where a component changes what students
-learn from."""
+"""Teachers of a run: their values, and their students.
+
+A run has multiple where a component changes what students learn from.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ MAX_NAMED = 3  # cells in a name
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherValue:
-    """A teacher, or a teacher for each block, and its value of an outcome, measured as its students are."""
+    """A teacher, or one per block, and its value of an outcome, measured as its students are."""
 
     cells: tuple[str, ...]  # with students that learn from it
     by_block: pd.Series  # its value in each block: the same everywhere unless each block has a separate teacher
@@ -44,7 +46,7 @@ class TeacherValue:
 
 
 def teachers(arms: pd.DataFrame, column: str) -> tuple[TeacherValue, ...]:
-    """The teachers of these rows of arms.parquet with a recorded value in `column`, in the order of the rows.
+    """Return the teachers of these rows of arms.parquet with a value in `column`, in row order.
 
     Teachers that the same cell learned from, in different blocks, are listed as a single teacher.
     """
@@ -91,7 +93,7 @@ def with_repeats(arms: pd.DataFrame, manifest: Mapping[str, Any]) -> pd.DataFram
 
 
 def value_of_teacher(arms: pd.DataFrame, column: str) -> TeacherValue | None:
-    """What a claim means by `teacher`; None where none is recorded."""
+    """Return the teacher that claims call `teacher`; None where none is recorded."""
     return next((teacher for teacher in teachers(arms, column) if teacher.name == TEACHER), None)
 
 
@@ -102,7 +104,7 @@ def has_teacher_for_each_block(arms: pd.DataFrame, column: str) -> bool:
 
 
 def notes(arms: pd.DataFrame, column: str) -> list[str]:
-    """Coverage of the intervals: one teacher or other teachers; and the cells of each where they differ."""
+    """Return notes on intervals: one teacher or others; on the cells of each where they differ."""
     result = teachers(arms, column)
     if not result or arms["block"].nunique() < 2:
         covered = []

@@ -1,4 +1,7 @@
-"""Tables, plots and pages of findings. `build.build_report` builds them; `terminal.show` prints its summary."""
+"""Tables, plots and pages of findings.
+
+`build.build_report` builds them; `terminal.show` prints its summary.
+"""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Builds `report/` of a single run or of a comparison: index.html, ablation.{md,csv,tex,json}, plots."""
+"""Builder of `report/`, of a run or runs: index.html, ablation.{md,csv,tex,json}, plots."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ MARK = "ablation.json"  # a folder that holds it is a report, and may be replace
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """What a terminal shows of a report, and its folder."""
+    """Parts of a report that a terminal shows, and its folder."""
 
     warnings: tuple[str, ...]  # before any table
     answers: tuple[str, ...]
@@ -173,7 +173,7 @@ def _write_all(folder: Path, contents: Contents, target: Path) -> None:
 
 
 def _write_interim(folder: Path, contents: Contents, target: Path) -> None:
-    """Only the page, and the JSON as the mark of a report: interim numbers are not for further use."""
+    """Write the page, and JSON only as a report's mark: interim numbers are not for other use."""
     details = {"format": 2, "interim": True, "runs": [findings.run.name for findings in contents.analyses]}
     (folder / MARK).write_text(numbers.to_json(details), encoding="utf-8")
     (folder / "index.html").write_text(html(contents, target), encoding="utf-8")
@@ -222,6 +222,6 @@ def report_tables(contents: Contents) -> list[Table]:
 
 
 def _titled(table: Table, section: Section) -> Table:
-    """The table with its run in its title and name where runs are compared, and with components by their labels."""
+    """Table with its run in title and name where runs are compared, and components by labels."""
     named = replace(table, title=section.heading + table.title, name=section.key + table.slug)
     return with_titles(named, [section.findings])

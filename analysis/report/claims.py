@@ -1,4 +1,4 @@
-"""The verdict board: claims with their verdicts, and the numbers behind each in a single line."""
+"""Verdict board: claims with their verdicts, and the numbers behind each in one line."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def claims_table(analyses: Sequence[Findings]) -> Table:
 
 
 def claims_origin(analyses: Sequence[Findings]) -> str:
-    """How the claims came about, as a title has it: `written before the run`."""
+    """Return the origin of the claims as a title has it: `written before the run`."""
     if any(findings.run.lineage.adds_seeds for findings in analyses):
         return "exploratory: seeds were added after a verdict"
     if any(findings.run.manifest.get("claims_after_the_runs") for findings in analyses):
@@ -120,7 +120,7 @@ def evidence(verdict: Verdict, findings: Findings) -> str:
 
 
 def _limited(test: Test, claim: Claim, percent: str, text: Callable[[Estimate], str]) -> str:
-    """A one-sided claim's estimate with its confidence limit, to as many digits as an interval has."""
+    """One-sided claim's estimate with its confidence limit, to an interval's digits."""
     away = 2 * test.estimate.value - test.limit
     above = claim.relation == "above"
     low, high = (test.limit, away) if above else (away, test.limit)

@@ -1,4 +1,4 @@
-"""Shared style of the plots: colors safe for color-blind readers, fonts, and how a figure is written."""
+"""Shared style of the plots: colors for color-blind readers, fonts, writing of figures."""
 
 from __future__ import annotations
 
@@ -56,8 +56,7 @@ def outlined() -> AbstractContextManager[None]:
 
 @dataclass(frozen=True, kw_only=True)
 class Plot:
-    """A finished plot: file stem, title, a description (the text alternative), its SVG, and the figure
-    that it is of."""
+    """A finished plot: file stem, title, description (the text alternative), SVG and figure."""
 
     name: str
     title: str
@@ -97,7 +96,10 @@ class NotebookFigure(Figure):
 
 
 def new_figure(width: float, height: float, columns: int = 1, **shared: Any) -> tuple[Figure, Sequence[Axes]]:
-    """A figure of inches width x height with a row of axes. No pyplot: no global state, no figure to close."""
+    """Return a figure of width x height inches with a row of axes.
+
+    No pyplot: no global state, no figure to close.
+    """
     figure, axes = new_grid(width, height, 1, columns, **shared)
     return figure, axes[0]
 
@@ -112,7 +114,10 @@ def new_grid(
 
 
 def render(figure: Figure, name: str, title: str, alt: str) -> Plot:
-    """Lay the figure out and render it to SVG, without dates and with fixed ids: equal inputs give equal files."""
+    """Lay out a figure and render it to SVG; equal inputs give equal files.
+
+    It has no dates, and its ids are fixed.
+    """
     svg = io.StringIO()
     with warnings.catch_warnings(), matplotlib.rc_context({"svg.hashsalt": name}):
         warnings.simplefilter("ignore", UserWarning)  # a letter that no font has, names too long for the layout
@@ -122,8 +127,10 @@ def render(figure: Figure, name: str, title: str, alt: str) -> Plot:
 
 
 def _settle(figure: Figure) -> None:
-    """Lays the figure out once and rounds what the solver found: its last bits differ from call to call, and ids with
-    them."""
+    """Lay the figure out once and round the solver's result.
+
+    Its last bits differ from call to call, and ids with them.
+    """
     if (engine := figure.get_layout_engine()) is not None:
         engine.execute(figure)
     with matplotlib.rc_context({"figure.constrained_layout.use": False}):
@@ -134,7 +141,7 @@ def _settle(figure: Figure) -> None:
 
 
 def inline_svg(plot: Plot) -> str:
-    """The SVG element for an HTML page: ids unique to the plot, ink follows the page's text color."""
+    """Return a plot's SVG element for a page: unique ids, ink in the page's text color."""
     svg = plot.svg[plot.svg.index("<svg") :]
     svg = re.sub(r'\bid="', f'id="{plot.name}-', svg)
     svg = re.sub(r'href="#', f'href="#{plot.name}-', svg)
@@ -171,7 +178,7 @@ def log_y(axes: Axes) -> None:
 
 
 def label_log(axis: Axis) -> None:
-    """Plain numbers on an axis that is logarithmic: at least four of them, and no more than fit side by side."""
+    """Label a logarithmic axis with plain numbers: at least four, and no more than fit in a row."""
     low, high = axis.get_view_interval()
     exponents = range(floor(log10(low)), floor(log10(high)) + 1)
     exponents = exponents[:: 1 + len(exponents) // MAX_DECADES]

@@ -40,13 +40,13 @@ def _md(text: str) -> str:
 
 
 def tex(text: str) -> str:
-    """Text escaped for LaTeX, with true minus signs; what is outside ASCII and has no translation becomes `?`."""
+    """Escape text for LaTeX, with true minus signs; non-ASCII without translation becomes `?`."""
     safe = "".join(_TEX.get(char) or (char if char.isascii() else "?") for char in text)
     return _MINUS.sub("$-$", safe)
 
 
 def latex(tables: Sequence[Table]) -> str:
-    """Tables to be read into a paper by `\\input`: no preamble, each a float with caption and label."""
+    """Return tables for `\\input` in a paper: no preamble, each a float with caption and label."""
     body = "\n".join(latex_table(table) for table in tables if table.rows)
     return f"{PREAMBLE}{body or '% No arm has finished.'}\n"
 

@@ -1,4 +1,4 @@
-"""The headline of a report: the effect of each component, or of a search's result, and its uncertainty."""
+"""Headline of a report: the effect of each component, or of a search's result, uncertainty."""
 
 from __future__ import annotations
 
@@ -34,7 +34,10 @@ def answers(findings: Findings) -> tuple[str, ...]:
 
 
 def _comparison_sentences(findings: Findings) -> Iterator[str]:
-    """The full method against scratch, the best baseline and its teacher, whether it is better or worse."""
+    """Sentences on the full method against scratch, the best baseline and its teacher.
+
+    They are given whether it is better or worse.
+    """
     scale, outcome = findings.headline, findings.run.primary
     for comparison in findings.standings:
         if comparison.role == BASELINE or findings.run.unfinished:
@@ -55,7 +58,10 @@ def _comparison_sentences(findings: Findings) -> Iterator[str]:
 
 
 def _interaction_sentences(findings: Findings) -> Iterator[str]:
-    """Pairs whose effects do not add up, adjusted over the interactions: they change how components are to be read."""
+    """Sentences on pairs whose effects do not add up, adjusted over the interactions.
+
+    They change how components are to be read.
+    """
     if findings.run.unfinished:
         return
     scale = natural(findings)
@@ -69,7 +75,7 @@ def _interaction_sentences(findings: Findings) -> Iterator[str]:
 
 
 def _ranking_sentence(findings: Findings) -> Iterator[str]:
-    """The components by the size of their main effects, where a fraction has too few blocks for verdicts."""
+    """Components by size of main effect, where a fraction has too few blocks for verdicts."""
     visible = natural(findings)
     pairs = [pair for pair in zip(findings.headline.rows, visible.rows, strict=True) if pair[0].effect.has_value]
     if not pairs:
@@ -116,7 +122,7 @@ def _better_or_worse(estimate: Estimate, scale: Attribution) -> str:
 
 
 def _search_sentences(findings: Findings) -> Iterator[str]:
-    """Each found cell against the space's settings on the fresh seeds; adjusted for their number (Holm)."""
+    """Each found cell against the space's settings on the fresh seeds; adjusted by Holm."""
     scale, outcome = findings.headline, findings.run.primary
     effects = {cell: estimate for cell, estimate in scale.relative.items() if estimate.has_value}
     if scale.reference != DEFAULTS or not effects:

@@ -14,7 +14,7 @@ from branchwise.analysis.statistics.sequential.looks import Hypothesis
 
 
 def looks_table(findings: Findings) -> Table:
-    """A row for each claim and Shapley value; empty for a run without looks, or before the first."""
+    """Return the table of claims and Shapley values; empty without looks or before the first."""
     looks = findings.looks
     rows: tuple[tuple[str, ...], ...] = ()
     if looks and looks.blocks:
@@ -35,7 +35,7 @@ def looks_table(findings: Findings) -> Table:
 
 
 def decided_table(findings: Findings) -> Table:
-    """What was decided before the run grew; empty for a run that grew out of no other."""
+    """Return the table of decisions before the run grew; empty if it grew out of no other."""
     rows = tuple((item.text, item.run, item.verdict, p_text(item.p_holm)) for item in findings.run.lineage.decided)
     return Table(
         title="Decided before the extension", name="decided", columns=("hypothesis", "run", "verdict", "p (Holm)"),

@@ -28,7 +28,7 @@ HASH = "_sha256"  # how a column's name ends that has the hash of what an arm le
 
 
 def csv_columns() -> tuple[str, ...]:
-    """Column names of ablation.csv: the promised ones, then further intervals and the pooled ones."""
+    """Return the columns of ablation.csv: promised ones, further intervals, then pooled ones."""
     promised = ("shapley", "shapley_low", "shapley_high", "p_holm", "share", "share_low", "share_high", "leave_one_out",
                 "add_one_in")  # fmt: skip
     bounds = tuple(f"{name}_{end}" for name in ("leave_one_out", "add_one_in") for end in ("low", "high"))
@@ -91,7 +91,7 @@ def _no_formula(value: Any) -> Any:
 
 
 def findings_json(findings: Findings) -> dict[str, Any]:
-    """All that was found as plain values: numbers, the cell weights behind them, and the arms behind the cells."""
+    """Return all findings as plain values: numbers, their cell weights, and the cells' arms."""
     run, headline, planned = findings.run, findings.headline, findings.sensitivity
     return {
         "format": 2,
@@ -178,7 +178,7 @@ def _next_seed(estimate: Estimate, scale: Attribution) -> dict[str, float]:
 
 
 def screening_json(findings: Findings) -> dict[str, Any] | None:
-    """Of a fraction: its contrasts with what each cannot be distinguished from, and what a follow-up would take."""
+    """Return a fraction's contrasts with their aliases, and the survivors for a follow-up."""
     grid, scale = findings.run.grid, findings.headline
     if not grid.is_fraction:
         return None
@@ -236,7 +236,7 @@ def _arm_rows(findings: Findings) -> pd.DataFrame:
 
 
 def to_json(value: Any) -> str:
-    """JSON text in which numbers that are not finite are null, and tables are lists with a row per line."""
+    """Return JSON in which non-finite numbers are null, and tables are lists, a row per line."""
     tables: list[str] = []
     text = json.dumps(_plain(value, tables), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     for i, table in enumerate(tables):
@@ -245,7 +245,7 @@ def to_json(value: Any) -> str:
 
 
 def _rows(table: pd.DataFrame) -> str:
-    """A table as a JSON list: column by column and each distinct value once, for tables of a million rows."""
+    """A table as a JSON list, by column and distinct value, for tables of a million rows."""
     columns = []
     for name in table:
         is_number = table[name].dtype in (np.dtype(np.float64), np.dtype(np.int64))

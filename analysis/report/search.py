@@ -1,4 +1,4 @@
-"""What a search tried: the settings that scored best, which of them mattered, and the trade-offs it found.
+"""Report of a search: settings that scored best, which mattered, and trade-offs found.
 
 None of it is attribution: searched arms share their seeds and were chosen for their values.
 """
@@ -26,7 +26,7 @@ MAX_SLICES = 6
 
 
 def tried(run: Run) -> pd.DataFrame:
-    """The searched arms that have a value; of configurations on multiple seeds, a row each with its means."""
+    """Return searched arms with a value; with multiple seeds, a row of means per configuration."""
     if result := searched(run.arms, run.design):
         return result.rows
     arms = run.arms
@@ -113,7 +113,7 @@ def importance_table(run: Run) -> Table:
 def importances(
     arms: pd.DataFrame, space: Mapping[str, Mapping[str, Any]], better: Better = "lower"
 ) -> dict[str, float]:
-    """Importance of each setting, the largest first; empty with too few arms or none that differ."""
+    """Return importances of settings, largest first; empty with few arms, or none that differ."""
     import optuna  # only a report on a search waits for it
 
     distributions: dict[str, Any] = {
@@ -173,7 +173,7 @@ def _objectives(run: Run) -> list[str]:
 
 
 def front(run: Run) -> Plot | None:
-    """Each further objective against the first, with the arms that no other arm beats in all of them."""
+    """Plot further objectives against the first, with the arms that no other beats in all."""
     first, *others = _objectives(run)
     arms = tried(run)
     arms = arms[arms[[first, *others]].notna().all(axis=1)]
@@ -195,7 +195,7 @@ def front(run: Run) -> Plot | None:
 
 
 def unbeaten(values: np.ndarray) -> np.ndarray:
-    """Which rows (n, objectives), all to be minimized, no other row beats: bool (n,)."""
+    """Return the mask (n,) of rows (n, objectives), to be minimized, that no other row beats."""
     no_worse = (values[:, None] <= values[None]).all(axis=2)
     better = (values[:, None] < values[None]).any(axis=2)
     return np.logical_not((no_worse & better).any(axis=0))

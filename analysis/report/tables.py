@@ -1,4 +1,4 @@
-"""The tables of a report, as text cells for people: Markdown, LaTeX, HTML and the terminal show the same ones.
+"""Tables of a report, as text cells: Markdown, LaTeX, HTML and the terminal show the same.
 
 Effects have the same sign everywhere: positive makes the outcome better.
 """
@@ -38,7 +38,7 @@ def effect_tables(findings: Findings) -> list[Table]:
 
 
 def check_tables(findings: Findings) -> list[Table]:
-    """What shows how far a run can be trusted; those that have rows."""
+    """Return the tables with rows that show how far a run can be trusted."""
     interactions = () if findings.run.grid.is_fraction else (interaction_table,)
     makers = (failures_table, *interactions, agreement_table, variance_table)
     return [table for table in (make(findings) for make in makers) if table.rows]
@@ -78,7 +78,7 @@ def attribution_table(analyses: Sequence[Findings]) -> Table:
 
 
 def _quantity_note(analyses: Sequence[Findings]) -> str:
-    """What the effects in the table are."""
+    """Explanation of the effects in the table."""
     kinds = {row.tested for findings in analyses for row in findings.headline.rows}
     marks = {
         "shapley": "Shapley values: the mean over all orders in which components can be added.",
@@ -142,7 +142,7 @@ def outcome_table(findings: Findings) -> Table:
 
 
 def level_table(findings: Findings) -> Table:
-    """Levels against their reference and trends over doses, of factors that are more than on or off."""
+    """Return levels against their reference and trends over doses, of factors beyond on or off."""
     rows = []
     for i, scale in enumerate(findings.outcomes):
         visible = natural(findings, i)
@@ -183,7 +183,10 @@ def budget_table(findings: Findings) -> Table:
 
 
 def cell_table(findings: Findings) -> Table:
-    """The paper-style table: a row per cell with check marks, mean and SD over seeds, change against the reference."""
+    """Return the paper-style table: a row per cell with check marks, mean, SD and change.
+
+    Mean and SD are over seeds; the change is against the reference.
+    """
     run, reference = findings.run, findings.raw.reference
     visible = [
         c.name for c in run.outline.shown if any(not isnan(row.shown.get(c.name, nan)) for row in findings.cells)

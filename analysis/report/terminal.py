@@ -15,7 +15,7 @@ MAX_ROWS = 70
 
 
 def show(summary: Summary, console: Console, page: str = "") -> None:
-    """Print answers, tables, notes and the path of the report: `page` when it was moved after the build."""
+    """Print answers, tables, notes and the report's path, which is `page` where it was moved."""
     for warning in summary.warnings:
         console.print(Text.assemble(("warning:", "bold red"), f" {printable(warning)}"), highlight=False)
     if summary.claims.rows:

@@ -19,7 +19,7 @@ TIMES = " × "  # noqa: RUF001
 
 @dataclass(frozen=True, kw_only=True)
 class NumberStyle:
-    """How tables print numbers: significant digits of an SD or half-width, and whether mean rates are in per cent."""
+    """Style of numbers in tables: digits of an SD or half-width, whether rates are in per cent."""
 
     digits: int = 2
     percent: bool = False
@@ -68,8 +68,10 @@ class Table:
 
 
 def number(value: float, digits: int = 3) -> str:
-    """A number with `digits` significant digits, with an exponent from 1e6 and where it would be all zeros; a dash for
-    NaN."""
+    """Format a number with `digits` significant digits; a dash for NaN.
+
+    It has an exponent from 1e6, and where it would be all zeros.
+    """
     if isnan(value):
         return DASH
     if abs(value) >= 1e6 or 0 < abs(value) < 10.0 ** -(digits + 1):
@@ -79,8 +81,11 @@ def number(value: float, digits: int = 3) -> str:
 
 
 def with_interval(estimate: Estimate, factor: float = 1.0) -> str:
-    """`value [low, high]` to two digits of the half-width, and more where a bound would lose its sign; the value only,
-    or a dash, where the rest is unknown."""
+    """Format `value [low, high]` to two digits of the half-width.
+
+    More digits where a bound would lose its sign; the value only, or a dash, where the rest is
+    unknown.
+    """
     if not estimate.has_value:
         return DASH
     if not estimate.has_interval:
@@ -134,7 +139,7 @@ def p_is(p: float) -> str:
 
 
 def mean_sd(mean: float, sd: float) -> str:
-    """`mean ± SD` to two digits of the SD, both with the same decimals; only the mean without an SD."""
+    """Format `mean ± SD` to two digits of the SD, equal decimals; the mean only without an SD."""
     if isnan(mean):
         return DASH
     if isnan(sd) or sd < 1e-7 or abs(mean) >= 1e6:

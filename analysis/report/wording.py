@@ -1,4 +1,4 @@
-"""Effects in the terms of their outcome: lowers a distance by 31%, raises an accuracy by 1.8 points."""
+"""Effects in terms of outcomes: lowers a distance by 31%, raises an accuracy by 1.8 points."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NEXT_SEED = "one further seed"
 
 
 def conclusion(findings: Findings) -> str:
-    """Which component has the largest effect that is clear of zero, in a single line for the title of a figure."""
+    """Return the component with the largest effect clear of zero, as the title of a figure."""
     scale = natural(findings)
     clear = [
         (abs(row.effect.value), displayed)
@@ -40,7 +40,10 @@ def verb(outcome: Outcome, helps: bool = True) -> str:
 
 
 def natural(findings: Findings, i: int = 0) -> Attribution:
-    """The attribution of outcome `i` as readers speak of it: on the log scale as ratios, else in the metric's unit."""
+    """Return the attribution of outcome `i` as readers speak of it.
+
+    On the log scale as ratios, else in the metric's unit.
+    """
     return findings.raws[i] if findings.outcomes[i].scale == "logit" else findings.outcomes[i]
 
 
@@ -50,7 +53,7 @@ def is_rate(scale: Attribution) -> bool:
 
 
 def percent(effect: float, outcome: Outcome) -> float:
-    """Percent by which an effect on the log scale makes the value better; negative where it makes it worse."""
+    """Return per cent by which a log-scale effect makes the value better; negative if worse."""
     exponent = -effect if outcome.better == "lower" else effect
     percentage = 100 * expm1(exponent) if exponent < MAX_EXPONENT else inf
     return -percentage if outcome.better == "lower" else percentage
@@ -65,8 +68,10 @@ def percent_text(effect: float, outcome: Outcome) -> str:
 
 
 def in_unit(estimate: Estimate, scale: Attribution) -> tuple[float, float, float, str]:
-    """The estimate, its bounds and their unit as tables print them: per cent on the log scale, points of a rate, else
-    the metric's unit."""
+    """Return an estimate, its bounds and unit, as tables print them.
+
+    Per cent on the log scale, points of a rate, else the metric's unit.
+    """
     numbers = (estimate.value, estimate.low, estimate.high)
     if scale.scale == "log":
         value, low, high = (percent(number, scale.outcome) for number in numbers)
@@ -77,7 +82,10 @@ def in_unit(estimate: Estimate, scale: Attribution) -> tuple[float, float, float
 
 
 def effect_text(estimate: Estimate, scale: Attribution) -> str:
-    """`31.2% [24.0, 37.9]`, `1.8 points [1.1, 2.4]` or the number with its interval; positive is better."""
+    """Format an effect with its interval; positive is better.
+
+    It is `31.2% [24.0, 37.9]`, `1.8 points [1.1, 2.4]`, or the number with its interval.
+    """
     if not estimate.has_value:
         return DASH
     if scale.scale == "log":
@@ -119,12 +127,12 @@ def better_by(analyses: Sequence[Findings]) -> str:
 
 
 def titled(name: str, findings: Findings) -> str:
-    """What readers see of a component: its label, or its name."""
+    """Return a component's name for readers: its label, or its name."""
     return findings.run.grid.factor(name).title
 
 
 def with_titles(table: Table, analyses: Sequence[Findings]) -> Table:
-    """The table with components called by their labels; names of cells stay what claims call them."""
+    """Return the table with components called by their labels; cells stay as claims call them."""
     titles = {name: titled(name, findings) for findings in analyses for name in findings.run.components}
 
     def reword(text: str) -> str:
@@ -137,7 +145,10 @@ def with_titles(table: Table, analyses: Sequence[Findings]) -> Table:
 
 
 def for_print(table: Table, analyses: Sequence[Findings]) -> Table:
-    """The table with components and cells as text, as a paper prints them: no underscores, no plus without spaces."""
+    """Return the table as a paper prints it: no underscores, no plus without spaces.
+
+    Components and cells are text.
+    """
     titles = {
         name: findings.run.grid.factor(name).label or name.replace("_", " ")
         for findings in analyses

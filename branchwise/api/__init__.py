@@ -1,4 +1,4 @@
-"""The Python API: functions that run, load and analyze ablations, and the `Study` that they return.
+"""Python API: functions that run, load and analyze ablations, and the `Study` they return.
 
 Import the names from `branchwise`.
 """

@@ -26,7 +26,7 @@ that is "not shown" as refuted, and report failed arms."""
 
 @dataclass(frozen=True)
 class Workplace:
-    """What the tools may see: a folder of the user's, and the runs in its `results`."""
+    """Scope of the tools: a folder of the user's, and the runs in its `results`."""
 
     root: Path
 
@@ -76,10 +76,10 @@ def analyze_table(
     block: str = "seed",
     claims: list[str] | None = None,
 ) -> dict[str, Any]:
-    """Analyze external runs, in a file of the root: effects with intervals, cells, claims (exploratory), notes.
+    """Analyze external runs in a file of the root: effects, cells, exploratory claims, notes.
 
-    components: columns whose values are compared. value: column of the result. direction: maximize or minimize. block:
-    column of the seed that cells share.
+    Effects have intervals. components: columns whose values are compared. value: column of the
+    result. direction: maximize or minimize. block: column of the seed that cells share.
     """
     from branchwise.api.tables import analyze
 
@@ -106,7 +106,7 @@ def plan(workplace: Workplace, space: str) -> dict[str, Any]:
 
 
 def start(workplace: Workplace, space: str) -> dict[str, Any]:
-    """Start the sweep of a space file of the root in the background; returns the name of its run."""
+    """Start the sweep of a space file of the root in the background; return its run's name."""
     planned = plan(workplace, space)
     if planned["obstacle"]:
         return planned | {"started": False}
@@ -146,7 +146,10 @@ def status(workplace: Workplace, name: str) -> dict[str, Any]:
 
 
 def stop(workplace: Workplace, name: str) -> dict[str, Any]:
-    """Interrupt a run of this machine; finished arms are kept, and `branchwise resume NAME` continues it."""
+    """Interrupt a run of this machine.
+
+    Finished arms are kept, and `branchwise resume NAME` continues it.
+    """
     import platform
 
     from branchwise.orchestration.errors import UserError
@@ -162,7 +165,7 @@ def stop(workplace: Workplace, name: str) -> dict[str, Any]:
 
 
 def verdicts(workplace: Workplace, name: str) -> dict[str, Any]:
-    """Read the results of a run that has ended: verdicts of its claims, effects, cells, failed arms, notes."""
+    """Read the results of an ended run: verdicts of claims, effects, cells, failed arms, notes."""
     from branchwise.api.study import load
     from branchwise.orchestration.errors import UserError
     from branchwise.orchestration.monitoring.status import overview
@@ -174,7 +177,7 @@ def verdicts(workplace: Workplace, name: str) -> dict[str, Any]:
 
 
 def verify(workplace: Workplace, name: str) -> dict[str, Any]:
-    """Check a run: sealed claims, planned arms, intact records, and a report that says what they give."""
+    """Check a run: sealed claims, planned arms, intact records, a report that matches them."""
     from branchwise.api.study import verify as verify_run
 
     return {"checks": _records(verify_run(str(workplace.run(name).root)))}

@@ -7,7 +7,10 @@ from contextlib import contextmanager
 
 
 class InputError(ValueError):
-    """Bad input: a message that names the argument, file or key, and what is allowed. No file was written."""
+    """Bad input; the message names the argument, file or key, and what is allowed.
+
+    No file was written.
+    """
 
 
 class RunError(RuntimeError):
@@ -16,7 +19,7 @@ class RunError(RuntimeError):
 
 @contextmanager
 def input_errors() -> Iterator[None]:
-    """Raise InputError instead of the errors that the command line prints before it exits with code 2."""
+    """Raise InputError instead of the errors that the command line prints, with exit code 2."""
     from branchwise.analysis.console import single_line
     from branchwise.analysis.records.comparing import IncomparableError
     from branchwise.analysis.records.damage import RunFolderError

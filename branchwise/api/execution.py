@@ -100,7 +100,7 @@ def _restored_logging() -> Iterator[None]:
 
 
 def check_source(prepared: Plan, source: str, name: str) -> None:
-    """Raises InputError where a session's function differs from that at the run's start."""
+    """Refuse a session's function other than that at the run's start; raise InputError."""
     options = getattr(prepared.space.spec, "function", None)
     if source and getattr(options, "source", "") != source:
         raise InputError(f"function: its code is not that of the run {name}; give the code of the run")

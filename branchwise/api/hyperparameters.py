@@ -20,7 +20,7 @@ def uniform(low: float, high: float) -> dict[str, Any]:
 
 
 def loguniform(low: float, high: float) -> dict[str, Any]:
-    """Return a real number between `low` and `high`, uniform in its logarithm; `low` must be above 0."""
+    """Return a real number between `low` and `high`, log-uniform; `low` must be above 0."""
     return {"log_uniform": [low, high]}
 
 
@@ -35,7 +35,7 @@ def choice(values: Sequence[Any]) -> dict[str, Any]:
 
 
 def hyperparameter_trees(hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a design's search space. Accepts this module's, Optuna's and Ray Tune's distributions, and YAML's dicts.
+    """Return a design's search space from this module's, Optuna's, Ray Tune's or YAML's dicts.
 
     Raises:
         InputError: A distribution has no counterpart, such as a normal distribution; the message names it.

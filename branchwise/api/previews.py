@@ -1,4 +1,4 @@
-"""What a run would do, as Python shows it."""
+"""Previews of runs in Python."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Preview:
-    """What a run would do; `print` it.
+    """Preview of a run; `print` it.
 
     Attributes:
         name: Name of the run.

@@ -130,7 +130,7 @@ def search(
     address: str | None = None,
     progress: bool = True,
 ) -> Study:
-    """Search for better settings with Optuna, and compare the best with the function's on fresh seeds.
+    """Search settings with Optuna, and compare the best with the function's on fresh seeds.
 
     Args:
         function: As for `ablate`.

@@ -1,4 +1,4 @@
-"""Spaces from Python: the arguments of `ablate` and `search` as the YAML that the command line reads."""
+"""Spaces from Python: arguments of `ablate` and `search` as the YAML of the command line."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def resources(cpus: int, gpus: float, max_concurrent: int | None) -> dict[str, A
 
 
 def locate(function: Function) -> tuple[str, str, str]:
-    """Return a function's name in a space, the folder it is imported from, and its source if it is not importable.
+    """Return a function's name in a space, its import folder, and its source if not importable.
 
     A function of an importable module is named `module:function`. One that a notebook, a script or another function
     defines is registered in this process as `session:function`.
@@ -127,7 +127,10 @@ def default_name(trainable: str) -> str:
 
 
 def component_trees(components: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `design.components`: `{"ema": {"ema": False}}` means that settings without `ema` have `ema: False`."""
+    """Return `design.components` from the settings without each component.
+
+    `{"ema": {"ema": False}}` means that settings without `ema` have `ema: False`.
+    """
     if not isinstance(components, Mapping):
         raise InputError(
             f"components: must be a dict of name and settings without the component, not {type(components).__name__}"

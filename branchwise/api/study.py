@@ -1,4 +1,4 @@
-"""A finished or running study: its numbers as DataFrames, its figures, and its verdicts as text or HTML."""
+"""A finished or running study: numbers as DataFrames, figures, verdicts as text or HTML."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Study:
 
     @property
     def effects(self) -> pd.DataFrame:
-        """A row per component: its tested effect with interval and p-values, and its share of the total gain.
+        """A row per component: its tested effect, interval and p-values, share of the total gain.
 
         The effect is the Shapley value where the design runs each cell of the factorial, else leave-one-out or the
         main effect. Intervals are for the mean over seeds.
@@ -81,14 +81,14 @@ class Study:
 
     @property
     def cells(self) -> pd.DataFrame:
-        """A row per cell, baseline and teacher: cell, the level of each component, n, mean, sd, further columns."""
+        """A row per cell, baseline and teacher: cell, component levels, n, mean, sd and more."""
         from branchwise.analysis.report.exports import tidy
 
         return tidy.stacked(tidy.cells, self._analyses)
 
     @property
     def arms(self) -> pd.DataFrame:
-        """A row per arm, failed ones included: arm, cell, block, seed, status, error, value and what was recorded."""
+        """A row per arm, also failed: arm, cell, block, seed, status, error, value, records."""
         import pandas as pd
 
         return pd.concat([findings.run.arms for findings in self._analyses], ignore_index=len(self._analyses) > 1)
@@ -102,7 +102,7 @@ class Study:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What limits how far the numbers can be trusted, in sentences."""
+        """Limits to how far the numbers can be trusted, in sentences."""
         from branchwise.analysis.report.across.tables import across_of
 
         return (
@@ -131,7 +131,7 @@ class Study:
         progress: bool = True,
         trust: bool = False,
     ) -> Study:
-        """Add seeds, components, baselines or cells, as a new run next to this one that takes its finished arms.
+        """Add seeds, components, baselines or cells, as a new run that takes these finished arms.
 
         More seeds make each verdict exploratory, since this run was already tested. Additions are tested in a
         separate family, with `claims`; earlier decisions do not change.
@@ -176,7 +176,9 @@ class Study:
         )
 
     def plot(self, name: str = "effects") -> Figure:
-        """Return a figure: "effects", "claims", "cells", "waterfall" or "interactions"; on several data sets "effects".
+        """Return a figure: "effects", "claims", "cells", "waterfall" or "interactions".
+
+        On multiple data sets, "effects".
 
         Raises:
             InputError: The figure does not exist, or the run has no numbers for it.
@@ -233,7 +235,7 @@ class Study:
         return text.rstrip()
 
     def _repr_html_(self) -> str:
-        """What a notebook shows."""
+        """Return the HTML that a notebook shows."""
         from branchwise.analysis.report.figures import inline_svg
 
         parts = [f"<p>{html.escape(answer)}</p>" for answer in self._answers()]
@@ -257,7 +259,7 @@ def load(folder: str | Path) -> Study:
 
 
 def verify(folder: str | Path) -> pd.DataFrame:
-    """Check a run: are its claims the sealed ones, are its arms as planned, and does its report match them?
+    """Check a run: its claims are the sealed ones, its arms as planned, its report matches.
 
     Returns:
         A row per check: check, holds, detail.

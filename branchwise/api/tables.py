@@ -155,7 +155,7 @@ def compare(
 
 
 def across(runs: Sequence[str | Path], *, storage: str | Path = RESULTS) -> Across:
-    """Combine the effects of runs on different data sets: random-effects means and prediction intervals.
+    """Combine effects of runs on different data sets: random-effects mean, prediction interval.
 
     Args:
         runs: Names or folders of the runs, one per data set. A mean needs three.
@@ -177,7 +177,7 @@ def across(runs: Sequence[str | Path], *, storage: str | Path = RESULTS) -> Acro
 
 
 def as_table(runs: Any) -> pd.DataFrame | RunTable | str:
-    """Return the runs as a table with a row per run, or the path of those that are in a file or folder.
+    """Return the runs as a table with a row per run, or the path of their file or folder.
 
     Raises:
         InputError: The object is of a kind that is unknown.

@@ -1,1 +1,1 @@
-"""Files that any program may write: a module for each format; `sources.READERS` lists those that are tables of runs."""
+"""Files of any program, a module per format; `sources.READERS` lists the tables of runs."""

@@ -41,7 +41,11 @@ def first_bytes(path: Path, size: int = _HEAD) -> bytes:
 
 
 def read_content(path: Path) -> Content:
-    """The complete content of a file. Raises RunFolderError when it decompresses to more than 8 GiB."""
+    """Return the complete content of a file.
+
+    Raises:
+        RunFolderError: It decompresses to more than 8 GiB.
+    """
     with _open(path) as file:
         data = file.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
@@ -64,7 +68,7 @@ def read_content(path: Path) -> Content:
 
 
 def _codec(head: bytes) -> str | None:
-    """The encoding that the first bytes show; None for UTF-8 and what cannot be distinguished from it."""
+    """Encoding by the first bytes; None for UTF-8 and what cannot be distinguished from it."""
     for mark, codec in _MARKS:
         if head.startswith(mark):
             return codec

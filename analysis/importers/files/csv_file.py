@@ -1,4 +1,4 @@
-"""Tables of text: CSV with commas, semicolons, tabs or bars, as spreadsheets, pandas and trackers write them."""
+"""Text tables: CSV with commas, semicolons, tabs or bars, of spreadsheets, pandas, trackers."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def read(path: Path) -> RunTable:
 
 
 def _preamble(data: bytes) -> tuple[int, str]:
-    """Where the header begins, after Excel's `sep=` line, comments and blank lines; and the separator it names."""
+    """Offset of the header, after comments and blank lines; and the separator of Excel's `sep=`."""
     start, delimiter = 3 if data.startswith(b"\xef\xbb\xbf") else 0, ""
     while start < len(data):
         end = data.find(b"\n", start)
@@ -72,7 +72,7 @@ def _preamble(data: bytes) -> tuple[int, str]:
 
 
 def _is_header(comment: bytes, following: bytes) -> bool:
-    """Whether a line that begins with # names the columns, as numpy.savetxt writes it: numbers follow at once."""
+    """Whether a # line names the columns, as numpy.savetxt writes it: numbers follow at once."""
     line = following.partition(b"\n")[0].decode("utf-8", errors="replace").strip()
     return any(
         comment.decode("utf-8", errors="replace").count(sign) == line.count(sign) > 0
@@ -82,7 +82,7 @@ def _is_header(comment: bytes, following: bytes) -> bool:
 
 
 def _delimiter(sample: str) -> str:
-    """The separator that splits the first lines into the same number of fields, the larger the better."""
+    """Separator that splits the first lines into equally many fields, the more the better."""
     best, widest = ",", 1
     for delimiter in _DELIMITERS:
         rows = list(islice(_rows(io.StringIO(sample, newline=""), delimiter), 21))
@@ -95,7 +95,10 @@ def _delimiter(sample: str) -> str:
 
 
 def _rows(file: io.StringIO, delimiter: str) -> Iterator[list[str]]:
-    """The rows that are not blank. Raises csv's limit on the length of a field, which is global, meanwhile."""
+    """Yield the rows that are not blank.
+
+    Meanwhile, csv's limit on the length of a field, which is global, is raised.
+    """
     limit = csv.field_size_limit(1 << 30)
     try:
         for row in csv.reader(file, delimiter=delimiter, skipinitialspace=True):
@@ -106,7 +109,7 @@ def _rows(file: io.StringIO, delimiter: str) -> Iterator[list[str]]:
 
 
 def _read_by_arrow(data: memoryview, delimiter: str, width: int, quoted: bool) -> list[Any] | None:
-    """The columns by Arrow's reader; None where it cannot read the file or would read it differently."""
+    """Read the columns by Arrow; None where it cannot read the file or reads it differently."""
     names = [f"f{i}" for i in range(width)]
     for block in (_BLOCK, len(data) + 1):
         try:
@@ -156,7 +159,7 @@ def _names(header: list[str], columns: list[Any]) -> list[str | None]:
 
 
 def _without_empty_rows(columns: list[Any]) -> list[Any]:
-    """The columns without rows that are empty in each of them, as spreadsheets leave them at the end."""
+    """Drop rows that are empty in each column, as spreadsheets leave them at the end."""
     if not columns or not len(columns[0]):
         return columns
     empty = np.ones(len(columns[0]), dtype=bool)

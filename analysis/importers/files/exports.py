@@ -23,8 +23,11 @@ PARENT = "tags.mlflow.parentRunId"
 
 
 def recognize_export(path: Path, runs: RunTable) -> RunTable:
-    """The table of an export with the conventions of its tool: parents of MLflow, DVC's rows that are no experiment,
-    the settings that W&B's guide writes as a single cell."""
+    """Apply the conventions of an export's tool to its table.
+
+    These are MLflow's parents, DVC's rows that are no experiment, and the settings that W&B's guide
+    writes as a single cell.
+    """
     names = set(runs.names)
     if {"config", "summary"} <= names and _is_mapping(runs):
         return _wandb_cells(path, runs)
@@ -39,7 +42,7 @@ def recognize_export(path: Path, runs: RunTable) -> RunTable:
 
 
 def wandb_table(runs: Iterable[Mapping[str, Any]], notes: tuple[str, ...] = ()) -> RunTable:
-    """Runs of W&B's API: their facts, their summary with nested metrics as `name.max`, their settings."""
+    """Return runs of W&B's API: facts, summary with nested metrics as `name.max`, settings."""
     records, kinds = [], dict[str, Kind]()
     for run in runs:
         facts, metrics, settings = _wandb_parts(run)
@@ -84,7 +87,7 @@ def _is_mapping(runs: RunTable) -> bool:
 
 
 def _wandb_cells(path: Path, runs: RunTable) -> RunTable:
-    """The CSV that W&B's guide on its API makes: `summary` and `config` are Python's dicts, in a cell each."""
+    """Read the CSV of W&B's guide on its API: `summary` and `config` are Python dicts in cells."""
     records = runs.table.to_pylist()
     for row, record in enumerate(records):
         try:
@@ -95,7 +98,7 @@ def _wandb_cells(path: Path, runs: RunTable) -> RunTable:
 
 
 def _dvc_experiments(runs: RunTable) -> RunTable:
-    """`dvc exp show --csv` without the workspace, and without the commits that experiments started from."""
+    """Drop the workspace and the commits that experiments started from: `dvc exp show --csv`."""
     is_workspace = runs.categorical("rev").equals("workspace")
     is_baseline = runs.categorical("typ").equals("baseline")
     excluded = is_baseline if (~is_baseline & ~is_workspace).any() else is_workspace
@@ -106,7 +109,7 @@ def _dvc_experiments(runs: RunTable) -> RunTable:
 
 
 def _without_dashes(runs: RunTable) -> RunTable:
-    """The table with empty cells where DVC writes - for no value, or ! for a file that is missing."""
+    """Empty the cells where DVC writes - for no value, or ! for a missing file."""
     columns = [pc.replace_substring_regex(runs.table.column(name), r"^[-!]$", "") for name in runs.names]
     return replace(runs, table=pa.table(columns, names=runs.names))
 

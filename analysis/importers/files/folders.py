@@ -1,4 +1,4 @@
-"""Folders of runs: walked in a fixed order, without links to folders (cycles, duplicate runs)."""
+"""Folders of runs: walked in a fixed order, without links to folders (cycles, duplicates)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _PARTS = re.compile(r"[0-9]{1,300}|[^0-9]+")
 
 
 def walk(path: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
-    """Each folder below `path` with the names of its folders, which the caller may shorten, and of its files."""
+    """Yield each folder below `path`, its folders' names, which callers may shorten, its files."""
     for folder, folders, files in os.walk(path):
         folders.sort(key=_natural_key)
         yield Path(folder), folders, sorted(files, key=_natural_key)
@@ -23,6 +23,6 @@ def _natural_key(name: str) -> list[tuple[int, str]]:
 
 
 def relative(folder: Path, path: Path) -> str:
-    """How messages name a folder below `path`."""
+    """Return the name of a folder below `path` in messages."""
     name = folder.relative_to(path).as_posix()
     return path.resolve().name if name == "." else name

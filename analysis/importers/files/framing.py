@@ -1,4 +1,7 @@
-"""Files of records with lengths and checksums: TFRecord and LevelDB's log. A cut-off record costs a single record."""
+"""Files of records with lengths and checksums: TFRecord and LevelDB's log.
+
+A cut-off record costs a single record.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ MAX_CHECKED = 512  # bytes of the records that hold numbers; larger ones hold hi
 
 @dataclass(frozen=True, kw_only=True)
 class Frames:
-    """The records of a TFRecord file: where each begins, its length, and what is wrong with the rest of the file."""
+    """Records of a TFRecord file: starts, lengths, and the damage to the rest of the file."""
 
     starts: NDArray[np.int64]
     lengths: NDArray[np.int64]
@@ -29,7 +32,7 @@ class Frames:
 
 
 def tfrecords(data: bytes) -> Frames:
-    """Finds the records by their lengths, each of which has a checksum."""
+    """Find the records by their lengths, each of which has a checksum."""
     position, size, starts = 0, len(data), []
     while position + 12 <= size:
         (length,) = _LENGTH.unpack_from(data, position)
@@ -89,7 +92,7 @@ def _stored(data: bytes, starts: NDArray[np.int64]) -> NDArray[np.uint32]:
 
 
 def log_records(data: bytes, start: int) -> Iterator[bytes | None]:
-    """The records of a LevelDB log with zlib's checksums, from `start` on; None where it is cut off or damaged."""
+    """Yield a LevelDB log's records (zlib checksums) from `start`; None if cut off or damaged."""
     position, size, record = start, len(data), b""
     while position < size:
         remaining = _BLOCK - position % _BLOCK

@@ -17,7 +17,7 @@ STEP_NAMES = ("step", "_step", "global_step", "epoch", "iteration", "iter", "tra
 
 
 def read_history(file: Path, row: int, log: MetricLog) -> bool:
-    """Adds the columns of a file as metrics of the run `row`; returns whether its last line is complete.
+    """Add the columns of a file as metrics of run `row`; return if its last line is complete.
 
     Raises:
         RunFolderError: The file is no CSV.

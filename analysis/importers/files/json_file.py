@@ -39,7 +39,7 @@ def _is_wandb_run(run: Mapping[str, Any]) -> bool:
 
 
 def _batches(path: Path, data: bytes) -> Iterator[list[Mapping[str, Any]]]:
-    """The runs in a list, in `{"runs": [...]}`, or a line each, of which some are objects at a time."""
+    """Yield runs, a few at a time, of a list, of `{"runs": [...]}`, or of a line each."""
     runs = _list(path, data)
     if runs is not None:
         yield runs
@@ -84,7 +84,7 @@ def _lines(path: Path, data: bytes) -> Iterator[Mapping[str, Any]]:
 
 
 def _flat(run: Mapping[str, Any]) -> dict[str, Any]:
-    """A plain record; null is no value at its top, and the value None in a nested mapping of settings."""
+    """Flatten a record; null is no value at its top, but the value None in nested settings."""
     if dict not in map(type, run.values()):
         return dict(run)
     flat: dict[str, Any] = {}

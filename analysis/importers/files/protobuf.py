@@ -1,4 +1,4 @@
-"""Protocol buffers as they are in a file: the fields of a message by their numbers, without its schema."""
+"""Protocol buffers in files: the fields of a message by their numbers, without its schema."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
 
 def varint(data: bytes, start: int) -> tuple[int, int]:
-    """An integer of variable length and where it ends. Raises IndexError where the data ends before it."""
+    """Return an integer of variable length, and where it ends.
+
+    Raises:
+        IndexError: The data ends before it.
+    """
     value = shift = 0
     while True:
         byte = data[start]

@@ -1,4 +1,4 @@
-"""YAML with its scalars as they are spelled: 1.10, 007 and [1e-3] stay as written. No object is constructed."""
+"""YAML with its scalars as spelled: 1.10, 007 and [1e-3] stay. No object is constructed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class _TextLoader(_Base):  # type: ignore[misc]
-    """Reads scalars and lists as text, null as None, and what has a tag of Python's as the plain value below it."""
+    """Loader of scalars and lists as text, null as None, Python tags as their plain value."""
 
 
 def _plain(loader: Any, _suffix: str, node: yaml.Node) -> Any:

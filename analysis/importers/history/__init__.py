@@ -1,1 +1,1 @@
-"""The histories of metrics: how readers keep them, and which value of a history is the result of a run."""
+"""Histories of metrics: how readers keep them, and the value that is a run's result."""

@@ -1,4 +1,4 @@
-"""Which value of a metric's history is the result of a run: the last, the best, or that of a step."""
+"""Choice of the value of a history that is a run's result: last, best, or that of a step."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def _doubled(points: Points, value: str) -> list[str]:
 
 
 def _refuse_without_history(runs: RunTable, points: Points, needed: Mask, at: str, value: str, source: str) -> None:
-    """Refuses runs that have a value and no history of it."""
+    """Refuse runs that have a value and no history of it."""
     has_any = np.zeros(len(runs), dtype=bool)
     has_any[points.rows] = True
     missing = [runs.label(int(row)) for row in np.flatnonzero(needed & ~has_any)]
@@ -117,7 +117,7 @@ def _refuse_without_history(runs: RunTable, points: Points, needed: Mask, at: st
 
 
 def _refuse_without_step(runs: RunTable, points: Points, step: float, needed: Mask, value: str, source: str) -> None:
-    """Refuses a step that a finished run with a history does not have."""
+    """Refuse a step that a finished run with a history does not have."""
     has_any, has_step = np.zeros(len(runs), dtype=bool), np.zeros(len(runs), dtype=bool)
     has_any[points.rows], has_step[points.rows[points.steps == step]] = True, True
     missing = [runs.label(int(row)) for row in np.flatnonzero(needed & has_any & ~has_step)]
@@ -133,7 +133,7 @@ def _refuse_without_step(runs: RunTable, points: Points, step: float, needed: Ma
 
 
 def _notes_of_default(runs: RunTable, value: str) -> list[str]:
-    """What a reader must know of the value that the source keeps: a doubled last step, or a separate summary."""
+    """Return notes on the value that the source keeps: a doubled last step, a separate summary."""
     if runs.history is None or not runs.history.is_loaded:
         return []
     points = runs.history.points(value)

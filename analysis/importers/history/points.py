@@ -17,7 +17,7 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True)
 class Points:
-    """Values of a single metric in the order in which they were logged: the row of the run, the step and the value."""
+    """Values of a metric in the order they were logged: row of the run, step and value."""
 
     rows: Ints
     steps: Floats
@@ -70,7 +70,7 @@ class History:
 
 @dataclass
 class MetricLog:
-    """Collects values by metric, in typed arrays: a history of millions of values needs 24 bytes for each."""
+    """Collector of values by metric, in typed arrays: of millions, each needs 24 bytes."""
 
     _rows: dict[str, array[int]] = field(default_factory=lambda: defaultdict(lambda: array("q")))
     _steps: dict[str, array[float]] = field(default_factory=lambda: defaultdict(lambda: array("d")))
@@ -82,7 +82,7 @@ class MetricLog:
         return list(self._rows)
 
     def add(self, name: str, row: int, step: float, value: float) -> None:
-        """Adds a value. Integers are stored exactly where they are the last."""
+        """Add a value. Integers are stored exactly where they are the last."""
         try:
             number = float(value)
         except OverflowError:  # an integer beyond the largest double
@@ -94,7 +94,7 @@ class MetricLog:
             self._exact[name, row] = (step, value)
 
     def extend(self, name: str, row: int | Ints, steps: Sequence[float] | Floats, values: Iterable[float]) -> None:
-        """Adds values of a single run, or of the run in `row` for each of them."""
+        """Add values of a single run, or of the run in `row` for each of them."""
         many = np.asarray(values, dtype=np.float64)
         rows = np.full(len(many), row, dtype=np.int64) if isinstance(row, int) else np.asarray(row, dtype=np.int64)
         self._rows[name].frombytes(rows.tobytes())

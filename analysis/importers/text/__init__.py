@@ -1,1 +1,1 @@
-"""Cells of tables as text: the names of states, the spellings of levels and seeds, the formats of numbers."""
+"""Cells of tables as text: names of states, spellings of levels and seeds, number formats."""

@@ -1,4 +1,4 @@
-"""Results as numbers: a single format per column, and an error that names the cell otherwise."""
+"""Results as numbers: one format per column, or an error that names the cell."""
 
 from __future__ import annotations
 
@@ -37,7 +37,11 @@ class Numbers:
 
 
 def read_numbers(name: str, column: Categorical, decimal_comma: bool = False) -> Numbers:
-    """Reads a column of results. Raises NotANumberError for a text that is none, or is ambiguous."""
+    """Read a column of results.
+
+    Raises:
+        NotANumberError: A text is no number, or is ambiguous.
+    """
     used = column.used
     texts = [_plain(text) for text in used]
     results = [text for text in texts if text.lower() not in NO_RESULT]
@@ -55,7 +59,7 @@ def read_numbers(name: str, column: Categorical, decimal_comma: bool = False) ->
 
 
 def plain_numbers(texts: tuple[str, ...]) -> list[float]:
-    """The texts of a level as finite numbers in their shared format; empty unless all are numbers."""
+    """Return the texts of a level as finite numbers in a shared format; empty unless all are."""
     column = Categorical(codes=np.arange(len(texts)), categories=texts)
     try:
         numbers = read_numbers("", column)
@@ -65,7 +69,7 @@ def plain_numbers(texts: tuple[str, ...]) -> list[float]:
 
 
 def _plain(text: str) -> str:
-    """A text with the signs that typesetting puts into numbers replaced: minus signs, blanks that do not break."""
+    """Replace typeset minus signs, and drop non-breaking and thin spaces."""
     return text.replace("\u2212", "-").replace("\u00a0", "").replace("\u202f", "").replace("\u2009", "").strip()
 
 

@@ -47,7 +47,7 @@ def read_spelling(name: str, texts: Sequence[str]) -> Spelling:
 
 
 def matching_text(text: str, texts: Sequence[str]) -> str | None:
-    """The text of a column that an option means: spelled equally, as an equal number, or as the same boolean."""
+    """Return the column's text that an option means: equal as text, number or boolean."""
     stripped = text.strip()
     tests = (
         lambda other: other == stripped,
@@ -68,7 +68,7 @@ def is_off(text: str) -> bool:
 
 
 def _booleans(texts: Sequence[str]) -> Mapping[str, str]:
-    """The canonical spelling of each boolean, where all texts are booleans and some are not just 0 and 1."""
+    """Canonical spelling of each boolean; none unless all are booleans, some not just 0 and 1."""
     lower = [text.lower() for text in texts]
     if not texts or any(text not in (*TRUE, *FALSE) for text in lower) or not any(map(str.isalpha, lower)):
         return {}

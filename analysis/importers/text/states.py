@@ -42,7 +42,7 @@ def classify(text: str) -> End | None:
 
 
 def _state_columns(runs: RunTable, used: set[str], source: str) -> list[str]:
-    """The columns with the states of runs: the tool's, or columns called `state` or `status` with states as values.
+    """Columns with states of runs: the tool's, or `state` or `status` with states as values.
 
     A column that is compared or that holds no known state is a setting, regardless of its name. Raises
     RunFolderError when only some of its values are known.
@@ -67,9 +67,12 @@ def _state_columns(runs: RunTable, used: set[str], source: str) -> list[str]:
 
 
 def endings(runs: RunTable, used: set[str], source: str) -> Categorical:
-    """Of each run the tool's state where it did not finish, else "". Raises RunFolderError for an unknown state.
+    """Return each run's state where it did not finish, else "".
 
     `used` are columns that are compared.
+
+    Raises:
+        RunFolderError: A state is unknown.
     """
     ends = Categorical(codes=np.zeros(len(runs), dtype=np.int64), categories=("",))
     for name in _state_columns(runs, used, source):

@@ -1,4 +1,4 @@
-"""TensorBoard's event files: scalars of both formats, and hyperparameters as its plugin keeps them."""
+"""TensorBoard's event files: scalars of both formats, and its plugin's hyperparameters."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _START = 1  # SessionLog: training continues from this step, and later points ar
 
 @dataclass
 class EventLog:
-    """What the event files of a single folder hold.
+    """Content of the event files of a single folder.
 
     Attributes:
         scalars: Steps and values by tag, in the order in which they were logged.
@@ -47,7 +47,7 @@ class EventLog:
     _tags: dict[bytes, str] = field(default_factory=dict)  # of summaries, up to their four bytes of a value
 
     def read(self, file: Path) -> None:
-        """Adds the content of a file."""
+        """Add the content of a file."""
         content = file.read_bytes()
         frames = tfrecords(content)
         self.cut_off |= frames.damage == "cut off"
@@ -66,7 +66,7 @@ class EventLog:
                 self.damaged = True
 
     def _read_known_scalar(self, record: bytes) -> bool:
-        """Reads an event with a single scalar of a known tag: only `wall_time, step, summary`."""
+        """Read an event with a single scalar of a known tag: only `wall_time, step, summary`."""
         if len(record) < 16 or record[0] != 0x09:
             return False
         position, step = 9, 0
@@ -102,7 +102,7 @@ class EventLog:
                 self._tags[summary[:-4]] = protobuf.text(values[0], 1)
 
     def _discard_from(self, step: int) -> None:
-        """Drops what was logged at this step or later, as TensorBoard does."""
+        """Drop what was logged at this step or later, as TensorBoard does."""
         for tag, (steps, values) in self.scalars.items():
             stored = [i for i, other in enumerate(steps) if other < step]
             self.scalars[tag] = (array("d", (steps[i] for i in stored)), array("d", (values[i] for i in stored)))
@@ -158,7 +158,7 @@ def _plain(value: bytes) -> Any:
 
 
 def _scalar_of(tensor: bytes) -> float | None:
-    """A tensor of no dimension as a number; None for others, which are pictures, histograms or text."""
+    """Return a tensor of no dimension as a number; None for pictures, histograms or text."""
     kind = protobuf.number(tensor, 1)
     if kind not in _FORMATS or any(True for _ in protobuf.children(protobuf.child(tensor, 2), 2)):
         return None

@@ -1,4 +1,4 @@
-"""Hydra: the folders of its jobs, each with the config that it composed and a file of results."""
+"""Hydra: folders of its jobs, each with the config that it composed and a file of results."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def read(path: Path) -> RunTable:
 
 
 def _settings(folder: Path) -> dict[str, Any]:
-    """The composed config, in which overrides have taken effect, and the choices of config groups."""
+    """Composed config, in which overrides have taken effect, and choices of config groups."""
     settings = read_yaml(folder / CONFIG)
     hydra = read_yaml(folder / HYDRA).get("hydra") if (folder / HYDRA).is_file() else None
     runtime = hydra.get("runtime") if isinstance(hydra, Mapping) else None
@@ -78,7 +78,7 @@ def _result_file(folder: Path) -> Path | None:
 
 
 def _read_results(file: Path, row: int, log: MetricLog, results: dict[str, Any]) -> bool:
-    """Adds the results of a job; returns whether the file is complete."""
+    """Add the results of a job; return whether the file is complete."""
     if file.suffix == ".csv":
         return read_history(file, row, log)
     try:

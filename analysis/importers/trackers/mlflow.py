@@ -52,7 +52,7 @@ def read_database(path: Path) -> RunTable:
 
 
 def _add_tag(row: dict[str, Any], key: str, text: str) -> None:
-    """Adds a tag of the user's, or the parent or name that a tag of MLflow's holds."""
+    """Add a tag of the user's, or the parent or name that a tag of MLflow's holds."""
     if key == PARENT:
         row["parent"] = text
     elif key == "mlflow.runName":
@@ -142,7 +142,7 @@ def read_folder(path: Path) -> RunTable:
 
 
 def run_folders(path: Path) -> Iterator[Path]:
-    """The folders of runs below a folder, none of which is in another; hidden ones are MLflow's trash."""
+    """Yield run folders below a folder, none inside another; hidden ones are MLflow's trash."""
     for folder, folders, files in os.walk(path):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         current = Path(folder)
@@ -179,7 +179,7 @@ def _latest_of_file(file: Path) -> str:
 
 
 def _lines_of_file(file: Path) -> Iterator[tuple[tuple[float, float, float], str]]:
-    """The step, time and value of each line, which are `time value step`, and the value as it is spelled."""
+    """Yield step, time and value of each `time value step` line, and the value as spelled."""
     for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
         texts = line.split()
         if not texts:

@@ -1,4 +1,4 @@
-"""Neptune: what its exporter writes, long Parquet tables with a row for each attribute or point."""
+"""Neptune's exporter: long Parquet tables with a row for each attribute or point."""
 
 from __future__ import annotations
 
@@ -44,8 +44,13 @@ def _files(path: Path) -> Iterator[Path]:
 
 
 def _complete_runs(path: Path) -> tuple[list[Path], int]:
-    """The files of the runs that were exported to the end, which is when their first part gets its name, and how many
-    others there are. Raises RunFolderError for a part that cannot be read."""
+    """Files of the runs that were exported to the end, and the number of other runs.
+
+    The first part of a run gets its name when the export ends.
+
+    Raises:
+        RunFolderError: A part cannot be read.
+    """
     files = list(_files(path))
     if path.is_file():
         return files, 0
@@ -122,7 +127,7 @@ def _add_series(table: pa.Table, rows: dict[tuple[str, str], int], log: MetricLo
 
 
 def _with_scalars(table: RunTable, facts: list[dict[str, Any]], scalars: list[dict[str, Any]]) -> RunTable:
-    """Adds attributes of a single value, under a name that a series may have in other runs."""
+    """Add attributes of a single value, under a name that a series may have in other runs."""
     names = dict.fromkeys(name for values in scalars for name in values if name != _FAILED)
     data = table.table
     for name in names:

@@ -1,4 +1,7 @@
-"""Ray Tune: a results folder, with the last result of each trial and its final state in the experiment's state."""
+"""Ray Tune's results folders: the last result of each trial, and its final state.
+
+Final states are in the experiment's state.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ _FACTS = ("experiment", "trial", "state")
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """A trial's folder, its settings, its last complete result, and the state that Tune wrote for it ("" for none)."""
+    """A trial: its folder, settings, last complete result, and Tune's state ("" for none)."""
 
     folder: Path
     settings: Mapping[str, Any]
@@ -42,9 +45,10 @@ def read(path: Path) -> RunTable:
 
 
 def table_of_results(results: Any) -> RunTable:
-    """Return the trials of a `ray.tune.ResultGrid`: its folder, or the results themselves where that holds none.
+    """Return the trials of a `ray.tune.ResultGrid`: from its folder, else from the results.
 
-    Tune writes no folder where TUNE_DISABLE_AUTO_CALLBACK_LOGGERS is set, and its storage may be remote.
+    The results serve where the folder holds no trials: Tune writes no folder where
+    TUNE_DISABLE_AUTO_CALLBACK_LOGGERS is set, and its storage may be remote.
     """
     path = Path(results.experiment_path)
     if any(folders(path)):
@@ -135,8 +139,10 @@ def _notes(trials: list[Trial]) -> tuple[str, ...]:
 
 
 def folders(path: Path) -> Iterator[Path]:
-    """Folders with settings and results, none of which is in another; a trial that never reported has its settings
-    only, next to others."""
+    """Yield folders with settings and results, none inside another.
+
+    A trial that never reported has its settings only, next to others.
+    """
     for folder, folders, files in os.walk(path):
         folders.sort()
         current = Path(folder)
@@ -184,7 +190,7 @@ def _mapping(file: Path) -> Mapping[str, Any]:
 
 
 def _states(experiment: Path) -> dict[str, str]:
-    """The state of each trial in the newest state of an experiment, by its folder's name and by its id."""
+    """State of each trial in the newest readable state of an experiment, by folder and by id."""
     for file in sorted(experiment.glob("experiment_state-*.json"), reverse=True):
         try:
             content = json.loads(file.read_text(encoding="utf-8"))

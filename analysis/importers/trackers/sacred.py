@@ -53,7 +53,7 @@ def read(path: Path) -> RunTable:
 
 
 def _content(file: Path) -> Any:
-    """What a file holds; None where it is missing, cut off or no JSON."""
+    """Content of a file; None where it is missing, cut off or no JSON."""
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -70,7 +70,7 @@ def _is_complete(file: Path) -> bool:
 
 
 def _log_metrics(log: MetricLog, row: int, file: Path) -> bool:
-    """Adds the metrics of a run; returns whether their file is complete."""
+    """Add the metrics of a run; return whether their file is complete."""
     content = _content(file)
     if content is None:
         return not file.is_file()
@@ -83,7 +83,7 @@ def _log_metrics(log: MetricLog, row: int, file: Path) -> bool:
 
 
 def _results(result: Any, info: Mapping[str, Any]) -> dict[str, Any]:
-    """What the main function returned, and numbers of `info`."""
+    """Results that the main function returned, and numbers of `info`."""
     plain = _plain(result)
     actual = flatten(plain, "result.") if isinstance(plain, Mapping) else {"result": plain}
     actual |= {name: value for name, value in flatten(_plain(info), "info.").items() if is_number(value)}
@@ -91,7 +91,7 @@ def _results(result: Any, info: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _number(value: Any) -> float:
-    """A value as a number, NaN where it is none: the run then failed, and its last number is not the result."""
+    """Return a number, NaN for another value: the run failed, its last number is not the result."""
     plain = _plain(value)
     return plain if isinstance(plain, int | float) else math.nan
 

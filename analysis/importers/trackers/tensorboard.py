@@ -20,7 +20,7 @@ from branchwise.analysis.records.damage import RunFolderError
 
 @dataclass
 class LoggedRun:
-    """A run: its folder, its settings, and the events of its folder and of those below, by the prefix of their tags."""
+    """A run: its folder, its settings, and events of its folder and those below, by tag prefix."""
 
     folder: Path
     settings: dict[str, Any]
@@ -116,7 +116,7 @@ def _settings(folder: Path, events: EventLog) -> dict[str, Any] | None:
 
 
 def _log_scalars(log: MetricLog, row: int, run: LoggedRun) -> set[str]:
-    """Adds a run's scalars; returns tags of which two folders have different last values."""
+    """Add a run's scalars; return tags of which two folders have different last values."""
     last: dict[str, float] = {}
     repeated = set()
     for prefix, events in run.parts:

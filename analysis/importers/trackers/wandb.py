@@ -1,4 +1,4 @@
-"""W&B: the folders that it leaves next to a script, read from their logs of transactions; and runs of its API."""
+"""W&B: the folders next to a script, read from their logs of transactions; runs of its API."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _without_internal(summary: dict[str, Any]) -> dict[str, Any]:
 
 
 def _read_log(file: Path, runs: dict[tuple[str, str], LoggedRun], log: MetricLog) -> bool:
-    """Adds what a log holds; returns whether it is complete."""
+    """Add the content of a log; return whether it is complete."""
     data = file.read_bytes()
     if not data:
         return False  # its process was killed before it wrote anything
@@ -117,7 +117,7 @@ def _run_of(content: bytes, runs: dict[tuple[str, str], LoggedRun]) -> tuple[Log
 
 
 def _update(tree: dict[str, Any], content: bytes) -> None:
-    """Applies an update of the config or of the summary: values to be set, and keys to be removed."""
+    """Apply an update of the config or of the summary: set values, remove keys."""
     for item in protobuf.children(content, 1):
         path = _path(item)
         node = tree

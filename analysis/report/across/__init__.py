@@ -1,1 +1,1 @@
-"""The report on multiple data sets: the effect of each component on each of them, and across them."""
+"""Report on multiple data sets: the effect of each component on each, and across them."""

@@ -13,7 +13,7 @@ COLOR = "#0072B2"
 
 
 def forest(estimates: Across) -> Plot:
-    """Each run's effect, the mean and the prediction interval, a block of rows for each component."""
+    """Plot each run's effect, the mean and the prediction interval, rows by component."""
     lines: list[tuple[str, Estimate, str, str]] = []
     for name, each in estimates.effects.items():
         lines += [(f"{name}: {run}", e, COLOR, "o") for run, e in zip(estimates.runs, each, strict=True)]

@@ -15,7 +15,7 @@ from branchwise.analysis.statistics.findings import Findings
 
 
 def across_of(analyses: Sequence[Findings]) -> tuple[Across | None, tuple[str, ...]]:
-    """What holds across the data sets of a run, and what a reader must know of it.
+    """Combine effects across the data sets of a run; return them, and notes for the reader.
 
     None for a run on one data set, an unfinished run, and, with the reason, effects that cannot be combined.
     """

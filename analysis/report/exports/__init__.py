@@ -1,1 +1,1 @@
-"""What leaves a report for other programs: a paper's files, and tidy tables."""
+"""Exports of a report for other programs: a paper's files, and tidy tables."""

@@ -1,4 +1,4 @@
-"""Where a page leads: to the settings, the record, the model and the log of each arm, next to the report."""
+"""Links of a page to the settings, record, model and log of each arm, next to the report."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ FOLDERS = {"space.yaml": "its settings", "plan.json": "what was laid out", "stud
 
 
 def folder_links(run: Run, target: Path) -> dict[str, str]:
-    """Links from the page in the folder `target` to the existing files of the run folder, by their purpose."""
+    """Return links from the page in `target` to existing files of the run folder, by purpose."""
     return {folder: link for name, folder in FOLDERS.items() if (link := _link(run, target, name))}
 
 
 def arm_rows(run: Run, target: Path, limit: int) -> list[dict[str, Any]]:
-    """Return the first `limit` arms with the settings in which they differ, and links to the files of each."""
+    """Return the first `limit` arms with settings in which they differ, and links to files."""
     arms = run.arms.sort_values(["block", "arm"]).head(limit)
     settings = [str(column) for column in arms.columns if str(column).startswith("hp.")]
     rows = []
@@ -48,7 +48,7 @@ def _absent(value: object) -> bool:
 
 
 def _link(run: Run, target: Path, name: str) -> str:
-    """The relative path from the page to a file or folder of the run; empty where that is missing."""
+    """Relative path from the page to a file or folder of the run; empty where that is missing."""
     path = run.folder / name
     if not path.exists():
         return ""

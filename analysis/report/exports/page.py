@@ -73,7 +73,7 @@ class Section:
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
-    """What a report is made of.
+    """Content of a report.
 
     Attributes:
         sections: One for each analyzed part of its runs.
@@ -98,7 +98,7 @@ class Contents:
 
 
 def html(contents: Contents, target: Path) -> str:
-    """The page in the folder `target` as a self-contained string; each text of a run is escaped by the template."""
+    """Return the page in `target` as a self-contained string; the template escapes each text."""
     analyses = contents.analyses
     running = any(findings.run.progress for findings in analyses)
     return render_page(

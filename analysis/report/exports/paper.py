@@ -1,4 +1,4 @@
-"""Files for a paper: LaTeX tables, figures as PDF, and tidy tables as CSV, in the style that was chosen."""
+"""Files for a paper in a chosen style: LaTeX tables, figures as PDF, tidy tables as CSV."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MAX_DIGITS = 4
 
 @dataclass(frozen=True, kw_only=True)
 class PaperOptions:
-    """Style of a paper: digits and per cent of its numbers, and the columns of tables, by the table's name."""
+    """Style of a paper: digits and per cent of its numbers, and columns by name of the table."""
 
     style: NumberStyle = field(default_factory=NumberStyle)
     columns: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -51,7 +51,7 @@ def read_options(columns: Sequence[str], digits: int, percent: bool) -> PaperOpt
 def write_paper(
     analyses: Sequence[Findings], tables: Sequence[Table], plots: Sequence[Plot], folder: Path, options: PaperOptions
 ) -> list[Path]:
-    """Write table-*.tex, figures as PDF and effects, cells, arms and claims as CSV, and return their paths.
+    """Write table-*.tex, figures (PDF), and effects, cells, arms, claims (CSV); return paths.
 
     Raises:
         RunFolderError: The folder holds other files, cannot be written, or a column is not of its table.

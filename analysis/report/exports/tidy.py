@@ -54,7 +54,7 @@ def _quantities(
 
 
 def cells(findings: Findings) -> pd.DataFrame:
-    """A row per cell, baseline and teacher: its level of each component, n, mean, sd and further columns."""
+    """Return a row per cell, baseline and teacher: levels, n, mean, sd and further columns."""
     components = findings.run.components
     rows = []
     for row in findings.cells:
@@ -96,7 +96,7 @@ def all_tables(analyses: Sequence[Findings]) -> dict[str, pd.DataFrame]:
 
 
 def stacked(table: Callable[[Findings], pd.DataFrame], analyses: Sequence[Findings]) -> pd.DataFrame:
-    """Return the stacked tables of the analyses, with a first column that names each; a single table as it is."""
+    """Return the stacked tables of the analyses, with a column that names each; one as it is."""
     tables = [table(findings) for findings in analyses]
     if len(tables) == 1:
         return tables[0]

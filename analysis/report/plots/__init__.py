@@ -1,1 +1,1 @@
-"""The plots of a report, a module for each subject; `axes` has what they share, `palette` the style of each cell."""
+"""Plots of a report, a module per subject; `axes` has shared parts, `palette` cell styles."""

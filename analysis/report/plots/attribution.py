@@ -1,4 +1,4 @@
-"""Plots of the effects of components: each, from base to full, by outcome, their interactions, and standings."""
+"""Plots of effects of components: each, base to full, by outcome, interactions, standings."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def attribution_plots(findings: Findings) -> list[Plot]:
 
 
 def attribution_bars(findings: Findings) -> Plot | None:
-    """Shapley value of each component with its interval; leave-one-out and add-one-in next to it."""
+    """Plot each component's Shapley value with its interval, leave-one-out and add-one-in."""
     scale = natural(findings)
     estimated = [row for row in scale.rows if row.effect.has_value]
     if not estimated:
@@ -79,7 +79,7 @@ def _legend_below(figure: Figure, axes: Axes) -> None:
 
 
 def waterfall(findings: Findings) -> Plot | None:
-    """From base to full in the outcome's units; each step is a Shapley value, so their order does not matter."""
+    """Plot base to full in the outcome's unit, in Shapley values: their order does not matter."""
     scale = findings.headline
     if not scale.rows or not scale.gains[BASE].has_value or not all(row.shapley.has_value for row in scale.rows):
         return None

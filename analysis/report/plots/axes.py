@@ -1,4 +1,4 @@
-"""What the plots of effects share: axes in percent or points, intervals, and rows with names."""
+"""Shared parts of plots of effects: axes in percent or points, intervals, rows with names."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MIN_SPAN = 0.02
 
 
 def effect_axis(axis: Axis, scale: Attribution, low: float, high: float, subject: str = "") -> None:
-    """Labels an axis of effects, positive being better, from `low` to `high` on the scale of the model."""
+    """Label an axis of effects, positive is better, from `low` to `high` on the model's scale."""
     outcome = scale.outcome
     what = f"{subject}{verb(outcome)} {outcome.title} by"
     if scale.scale == "log":
@@ -43,7 +43,7 @@ def effect_axis(axis: Axis, scale: Attribution, low: float, high: float, subject
 
 
 def percent_ticks(outcome: Outcome, low: float, high: float) -> list[tuple[float, str]]:
-    """Effects on the log scale that are round percentages, with labels, few enough not to overlap."""
+    """Return round percentages as effects on the log scale, with labels that do not overlap."""
     room, sign = (high - low) / MAX_LABELS, 1 if outcome.better == "lower" else -1
     chosen: list[tuple[float, str]] = []
     for percentage in PERCENTS:
@@ -54,7 +54,7 @@ def percent_ticks(outcome: Outcome, low: float, high: float) -> list[tuple[float
 
 
 def span(estimates: Iterable[Estimate]) -> tuple[float, float]:
-    """The limits of an axis that shows zero, these estimates, and their intervals as far as those are not too long."""
+    """Return axis limits that show zero, these estimates, and their intervals up to a length."""
     available = [estimate for estimate in estimates if estimate.has_value]
     largest = max((abs(item.value) for item in available), default=0.0)
     reach = max(WIDEST * largest, MIN_SPAN)
@@ -67,7 +67,7 @@ def span(estimates: Iterable[Estimate]) -> tuple[float, float]:
 def interval(
     axes: Axes, estimate: Estimate, at: float, tint: str, marker: str = "o", label: str = "", upright: bool = False
 ) -> None:
-    """An estimate with its interval along x, or `upright` along y; arrows where it exceeds the axis."""
+    """Draw an estimate and its interval along x, or `upright` along y; arrows beyond the axis."""
     if not estimate.has_value:
         return
     low, high = axes.get_ylim() if upright else axes.get_xlim()
@@ -99,7 +99,7 @@ def zero_line(axes: Axes, upright: bool = False) -> None:
 
 
 def value_axis(axes: Axes, scale: Attribution) -> None:
-    """The axis of the outcome: logarithmic where the model is, so that equal steps are equal ratios."""
+    """Set the outcome's axis: logarithmic where the model is, so equal steps are equal ratios."""
     if scale.scale == "log":
         axes.set_xscale("log")
         label_log(axes.xaxis)

@@ -1,4 +1,4 @@
-"""The verdict board as a picture: each declared claim, its verdict, and the numbers behind it."""
+"""Plot of the verdict board: each declared claim, its verdict, and the numbers behind it."""
 
 from __future__ import annotations
 

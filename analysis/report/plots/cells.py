@@ -1,4 +1,4 @@
-"""The plot of cells: which components are on, each seed's value, and the change against the reference."""
+"""Plot of cells: their components, each seed's value, and the change against the reference."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FLOOR_COLOR = "#7F7F7F"
 
 
 def cell_forest(findings: Findings) -> Plot | None:
-    """Left: the components; middle: each seed's value, the teacher's and real images'; right: change with interval."""
+    """Plot components (left), values of seeds, teacher, real images (middle), changes (right)."""
     scale = natural(findings)
     cells = [row for row in findings.cells if row.n and row.arms][:MAX_ROWS]
     single = [row for row in findings.cells if row.n and not row.arms and (row.mean > 0 or scale.scale == "identity")]
@@ -58,7 +58,7 @@ def cell_forest(findings: Findings) -> Plot | None:
 
 
 def _matrix(axes: Axes, displayed: Sequence[CellRow], findings: Findings) -> None:
-    """A column of dots for each component, filled where it is on; the level's name where it is more than on or off."""
+    """Dots in a column per component, filled where it is on; names of levels other than on, off."""
     run = findings.run
     for i, row in enumerate(displayed):
         for j, level in enumerate(row.levels or ()):

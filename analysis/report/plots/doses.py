@@ -1,4 +1,4 @@
-"""Plots of effects against something numeric: the levels of a factor, with their doses, and training steps."""
+"""Plots of effects against numbers: doses of a factor's levels, and training steps."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def _close(places: tuple[float, ...]) -> bool:
 
 
 def budget_panels(findings: Findings) -> Plot | None:
-    """The effect of each component after multiple training steps: a row of panels for each outcome."""
+    """Plot each component's effect after multiple training steps: a row of panels per outcome."""
     result = [budget for budget in findings.budgets if len(budget.steps) > 1][:MAX_OUTCOMES]
     components = findings.run.components
     if not result or not components:

@@ -1,4 +1,4 @@
-"""Plots of the side tables, as the trainable wants them drawn: small multiples, a few cells in each."""
+"""Plots of side tables, as a trainable declares them: small multiples, few cells in each."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def line_plots(run: Run) -> list[Plot]:
 
 
 def draw_lines(run: Run, lines: PlotSpec) -> Plot | None:
-    """A side table: a line for each cell, the mean over seeds; None where the run has no such table.
+    """Plot a side table: a line per cell, the mean over seeds; None where the run has none.
 
     A row of panels for each column of `y`; a column of panels for a few cells, with the full method in grey.
     """
@@ -63,7 +63,7 @@ def draw_lines(run: Run, lines: PlotSpec) -> Plot | None:
 
 
 def _table(run: Run, lines: PlotSpec) -> pd.DataFrame:
-    """The rows of the arms that count, with the mean of the x columns as `x`; none where columns are missing."""
+    """Rows of the arms that count, `x` the mean of the x columns; none if columns are missing."""
     names = [column.name for column in lines.y]
     table = read_table(run.folder, lines.table, ["arm", "cell", *lines.x, *names])
     if any(column not in table for column in ("arm", "cell", *lines.x)):
@@ -91,7 +91,7 @@ def _mean(table: pd.DataFrame, cell: str, column: Column) -> pd.Series:
 
 
 def _label(run: Run, column: Column) -> str:
-    """What an axis is called: the metric for the value, else what the column is about."""
+    """Label of an axis: the metric for the value, else the column's description."""
     if column.name == "value":
         return f"{run.metric} ({run.outline.better('value')} is better)"
     return column.about or column.name.replace("_", " ")

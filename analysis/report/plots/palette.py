@@ -23,7 +23,7 @@ def in_order(run: Run) -> list[str]:
 
 
 def in_groups(run: Run, present: Collection[str]) -> list[list[str]]:
-    """These cells, a few a panel: cells in the order of the table, then baselines; all together where they are few."""
+    """Group cells, a few per panel: table order, then baselines; all together if they are few."""
     order = list(dict.fromkeys(cell for cell in (*in_order(run), *present) if cell in present))
     if len(order) <= MAX_CURVES + 1:
         return [order]
@@ -41,7 +41,7 @@ def cell_color(run: Run, cell: str) -> str:
 
 
 def cell_line(run: Run, cell: str) -> dict[str, Any]:
-    """Color, dash and marker of a cell's line; a baseline is dashed, and so are the cells with repeated colors."""
+    """Return color, dash and marker of a cell's line; dashed: baselines and repeated colors."""
     baseline = cell in run.outline.baselines
     at = run.outline.baselines.index(cell) if baseline else _position(run, cell)
     repeated = 1 if baseline else at // len(CELL_COLORS)
@@ -50,7 +50,7 @@ def cell_line(run: Run, cell: str) -> dict[str, Any]:
 
 
 def cell_title(run: Run, cell: str, width: int = 30) -> str:
-    """What a cell is called in a legend: the labels of the components that are on, in lines of `width` letters."""
+    """Return a cell's label in a legend: components that are on, in lines of `width` letters."""
     levels = run.outline.levels(cell)
     if levels is None or cell in (FULL, BASE):
         return cell
@@ -63,7 +63,7 @@ def cell_title(run: Run, cell: str, width: int = 30) -> str:
 
 
 def component_title(run: Run, component: str, width: int = 20) -> str:
-    """The label of a component, in lines of `width` letters; a name breaks after its underscores."""
+    """Return a component's label in lines of `width` letters; names break after underscores."""
     title = run.grid.factor(component).title
     if " " in title or len(title) <= width:
         return fill(title, width, break_long_words=False)

@@ -1,4 +1,4 @@
-"""What the models drew: a row of a few images for each cell, the same noise and label in a column."""
+"""Images that the models drew: a row per cell, the same noise and label in a column."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ MIN_PIXELS = 24  # an image is enlarged to at least so many, so that viewers nee
 
 @dataclass(frozen=True)
 class SampleGrid:
-    """A picture of equal tiles. `tiles`: (n, height, width, 3), row by row; `description`: from its writer."""
+    """A picture of equal `tiles` (n, height, width, 3), by row; `description`: from its writer."""
 
     tiles: Pixels
     description: str = ""
 
 
 def sample_rows(run: Run) -> Plot | None:
-    """Samples of each cell's arm in the first block that has any, under real images and the teacher's samples."""
+    """Plot samples of each cell in the first block with any, under real and teacher images."""
     grids = {name: grid for name, path in pictures(run).items() if isinstance(grid := read_grid(path), SampleGrid)}
     if not grids:
         return None
@@ -103,7 +103,11 @@ def _bare(axes: Axes) -> None:
 
 
 def pictures(run: Run) -> dict[str, Path]:
-    """Pictures by name, in the order of the rows. Raises RunFolderError where a path is outside the folder."""
+    """Return pictures by name, in the order of the rows.
+
+    Raises:
+        RunFolderError: A path is outside the folder.
+    """
     students = {path.parent.name for path in path_in(run.folder, STUDENTS).glob(f"*/{PICTURE}")}
     pictured = run.results[run.results["arm"].isin(students)]
     first = pictured[pictured["block"] == pictured["block"].min()]
@@ -121,7 +125,7 @@ def unread(run: Run) -> list[str]:
 
 
 def _teacher_pictures(run: Run) -> Iterator[tuple[str, Path]]:
-    """What the first teacher learned from and drew; it is next to the run, among all teachers."""
+    """Pictures that the first teacher learned from and drew; it is next to the run."""
     for teacher in run.manifest.get("teachers", ())[:1]:
         folder = f"{TEACHERS}/{teacher['key']}"
         if path_in(run.folder.parent, folder).is_dir():
@@ -130,8 +134,10 @@ def _teacher_pictures(run: Run) -> Iterator[tuple[str, Path]]:
 
 
 def read_grid(path: Path) -> SampleGrid | str:
-    """Return the tiles of a picture, by the size in its PNG text `Tile` (WIDTHxHEIGHT); a single tile where it
-    has none; the reason where it is no picture, or too large."""
+    """Return the tiles of a picture, or the reason why it is none or is too large.
+
+    Their size is in its PNG text `Tile` (WIDTHxHEIGHT); a picture without it is a single tile.
+    """
     try:
         if not path.is_file():
             return "it is not a regular file"

@@ -1,1 +1,1 @@
-"""How a report shows what was remeasured of a run."""
+"""Report on the remeasurements of a run: tables, plots, and the cost of its models."""

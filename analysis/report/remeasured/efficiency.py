@@ -1,4 +1,4 @@
-"""What models cost to run, as papers tabulate it: of the teacher and of each cell."""
+"""Costs of running the models, as papers tabulate them: of the teacher and of each cell."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def _plot(axis: Axis, run: Run) -> Plot:
 
 
 def _panel(axes: Axes, curve: Curve, group: Sequence[str], run: Run) -> float:
-    """Draws the cells of a group; returns the lowest value drawn."""
+    """Draw the cells of a group; return the lowest value drawn."""
     lowest = [inf]
     for cell in group:
         points = {x: p for x, p in curve.cells.get(cell, {}).items() if p.has_value}

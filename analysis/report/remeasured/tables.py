@@ -1,4 +1,4 @@
-"""Tables of further evaluations: does it hold, the result of each cell, and which setting is best?"""
+"""Tables of further evaluations: whether effects hold, each cell's result, best settings."""
 
 from __future__ import annotations
 

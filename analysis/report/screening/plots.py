@@ -1,4 +1,4 @@
-"""Plots of a screening: a bar for each main effect, and the half-normal plot, which ranks without tests."""
+"""Plots of a screening: bars of main effects; a half-normal plot, which ranks without tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables of a screening: main effects with their aliases, sums of interactions, and the two stages."""
+"""Tables of a screening: main effects with aliases, sums of interactions, the two stages."""
 
 from __future__ import annotations
 

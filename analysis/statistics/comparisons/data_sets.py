@@ -47,7 +47,7 @@ class Across:
 
     @property
     def summary(self) -> pd.DataFrame:
-        """Return a row per component: mean, both intervals, heterogeneity, on the effects' scale."""
+        """A row per component: mean, both intervals and heterogeneity, on the effects' scale."""
         return pd.DataFrame(
             {
                 "component": name, "k": item.k, "mean": item.mean.value, "low": item.mean.low, "high": item.mean.high,
