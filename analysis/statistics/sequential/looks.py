@@ -111,7 +111,7 @@ class LookResults:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Judged:
+class _TestedLook:
     """A look and its tests: of the claims, then of the Shapley values by outcome.
 
     Attributes:
@@ -146,32 +146,32 @@ def judge_at_looks(run: RunAtLooks) -> tuple[FamilyResult, LookResults]:
     """
     looks, alpha = run.looks, run.now.inference.alpha
     table = boundary(looks.blocks, looks.spending)
-    judged: list[_Judged] = []
+    tested_looks: list[_TestedLook] = []
     power: dict[int, float] = {}
     ended: End = ""
     for look in run.reached:
-        judged.append(_judge(look, table, judged))
-        power = _powers(table, judged[-1], alpha)
+        tested_looks.append(_test_look(look, table, tested_looks))
+        power = _powers(table, tested_looks[-1], alpha)
         if ended := _end(looks, look.blocks, power):
             break
-    result = judged[-1].result if judged else _untested(run.now)
-    hypotheses = _hypotheses(result, judged, power, table, alpha)
+    result = tested_looks[-1].result if tested_looks else _untested(run.now)
+    hypotheses = _hypotheses(result, tested_looks, power, table, alpha)
     n_claims, k = len(run.now.claims), len(run.now.grid.components)
     rows = hypotheses[n_claims:]
     results = LookResults(
         looks=looks,
-        blocks=tuple(item.look.blocks for item in judged),
-        arms=tuple(item.look.arms for item in judged),
+        blocks=tuple(item.look.blocks for item in tested_looks),
+        arms=tuple(item.look.arms for item in tested_looks),
         finished=run.finished,
         ended=ended,
         claims=tuple(hypotheses[:n_claims]),
         shapley=tuple(tuple(rows[i : i + k]) for i in range(0, len(rows), k)) if k else (),
-        level=table.level(judged[-1].look.blocks, alpha) if judged else nan,
+        level=table.level(tested_looks[-1].look.blocks, alpha) if tested_looks else nan,
     )
     return replace(result, verdicts=_mark_not_judged(result.verdicts, results)), results
 
 
-def _judge(look: Look, table: Boundary, before: Sequence[_Judged]) -> _Judged:
+def _test_look(look: Look, table: Boundary, before: Sequence[_TestedLook]) -> _TestedLook:
     """The tests of a look, given the looks before it."""
     (tested,) = judge_each([look.observed])
     rows = [row.effect for attribution in tested.outcomes for row in attribution.rows]
@@ -187,7 +187,7 @@ def _judge(look: Look, table: Boundary, before: Sequence[_Judged]) -> _Judged:
         favours.append(sides_of_looks[smallest])
     result = _adjust(tested, p, favours)
     adjusted = [row.p_holm for attribution in result.outcomes for row in attribution.rows]
-    return _Judged(
+    return _TestedLook(
         look=look, nominal=nominal, sides=sides, p=p, favours=favours, result=result,
         adjusted=[*(verdict.test.p_holm for verdict in result.verdicts), *adjusted],
     )  # fmt: skip
@@ -234,23 +234,23 @@ def _end(looks: Looks, n_blocks: int, power: Mapping[int, float]) -> End:
     return "futile" if all(value < looks.futility for value in power.values()) else ""
 
 
-def _powers(table: Boundary, judged: _Judged, alpha: float) -> dict[int, float]:
+def _powers(table: Boundary, tested_look: _TestedLook, alpha: float) -> dict[int, float]:
     """Conditional power at the last look of each hypothesis open at this one, by its position.
 
     The level is alpha divided by the number of distinct open hypotheses. Mean and SD are assumed to stay as observed,
     so the power is a normal probability. Stopping for futility is not binding: it can only lower the error. NaN at the
     last look.
     """
-    still_open = judged.open_at(alpha)
+    still_open = tested_look.open_at(alpha)
     if not still_open:
         return {}
-    keys = judged.result.keys()
-    n_blocks, last = judged.look.blocks, table.looks[-1]
+    keys = tested_look.result.keys()
+    n_blocks, last = tested_look.look.blocks, table.looks[-1]
     level = table.level(last, alpha / len({keys[i] for i in still_open}))
     critical = float(stdtrit(last - 1, 1 - level / 2))
     powers = {}
     for i in still_open:
-        p = judged.nominal[i]
+        p = tested_look.nominal[i]
         if isnan(p):
             powers[i] = 0.0
         elif n_blocks == last:
@@ -262,21 +262,21 @@ def _powers(table: Boundary, judged: _Judged, alpha: float) -> dict[int, float]:
 
 
 def _hypotheses(
-    result: FamilyResult, judged: Sequence[_Judged], power: Mapping[int, float], table: Boundary, alpha: float
+    result: FamilyResult, tested_looks: Sequence[_TestedLook], power: Mapping[int, float], table: Boundary, alpha: float
 ) -> list[Hypothesis]:
     """Each hypothesis over the looks so far: of claims, then of Shapley values by outcome."""
-    repeated = _repeated(result, table.level(judged[-1].look.blocks, alpha) if judged else nan)
+    repeated = _repeated(result, table.level(tested_looks[-1].look.blocks, alpha) if tested_looks else nan)
     hypotheses = []
     for i, (name, key) in enumerate(zip(_names(result), result.keys(), strict=True)):
-        rejected = [item.look.blocks for item in judged if item.adjusted[i] <= alpha]
+        rejected = [item.look.blocks for item in tested_looks if item.adjusted[i] <= alpha]
         hypotheses.append(
             Hypothesis(
                 name=name,
                 key=key,
-                nominal=tuple(item.nominal[i] for item in judged),
-                p=tuple(item.p[i] for item in judged),
-                adjusted=tuple(item.adjusted[i] for item in judged),
-                favours=bool(judged and judged[-1].favours[i]),
+                nominal=tuple(item.nominal[i] for item in tested_looks),
+                p=tuple(item.p[i] for item in tested_looks),
+                adjusted=tuple(item.adjusted[i] for item in tested_looks),
+                favours=bool(tested_looks and tested_looks[-1].favours[i]),
                 decided_after=rejected[0] if rejected else None,
                 power=power.get(i, nan),
                 repeated=repeated[i],
