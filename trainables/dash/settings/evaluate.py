@@ -51,7 +51,7 @@ Precision = Literal["fp32", "bf16"]
 class Sampling(Strict):
     """A further evaluation: the settings of sampling that differ from the primary one's.
 
-    null: the same.
+    A setting that is null is that of the primary evaluation.
     """
 
     samples: PositiveInt | None = None
@@ -71,7 +71,7 @@ TAKEN = {"primary", *(column.name for column in COLUMNS)}  # no name of an evalu
 
 
 class Evaluate(Strict):
-    """The primary evaluation, further ones of the same run (`also`), and data for gaps."""
+    """The primary evaluation, further ones of the run (`also`), and settings of the gaps."""
 
     samples: PositiveInt = 1000
     repeats: Repeats = 2  # independent sets of samples; their variance is the sampling noise

@@ -107,7 +107,7 @@ Features = Annotated[str, AfterValidator(_check_name)]
 class Classifier(Strict):
     """Settings of the net of `features: classifier`, which is trained once.
 
-    It is trained on the reference images but a fifth, which test it.
+    It is trained on four fifths of the reference images; the other fifth tests it.
     """
 
     dims: Annotated[int, Field(ge=8, le=2048)] = 64  # of its features

@@ -29,7 +29,7 @@ class TagGuidance(Strict):
 class IntervalGuidance(Strict):
     """Guidance of a fixed scale from `t_low` to `t_high` (Kynkäänniemi et al. 2024).
 
-    There is none at other timesteps.
+    There is no guidance at other timesteps.
     """
 
     scale: Weight
@@ -59,9 +59,9 @@ Scale = Annotated[
 
 
 class ChooseGuidance(Strict):
-    """The guidance, of several, under which the teacher's own samples are best.
+    """The listed guidance under which the teacher's own samples are best.
 
-    It is found before any student is trained.
+    It is determined before any student is trained.
     """
 
     choose: Annotated[TupleOf[Scale], Field(min_length=2)]

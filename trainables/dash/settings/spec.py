@@ -75,7 +75,7 @@ class UNet(Strict):
 class Optimization(Strict):
     """AdamW, linear warm-up, cosine decay to `lr_min`, gradient clipping, EMA of the weights.
 
-    The decay is over the steps.
+    The decay spans all steps.
     """
 
     steps: PositiveInt
