@@ -12,7 +12,7 @@ from branchwise.analysis.declared.claims import Claim, further_hypotheses
 from branchwise.analysis.declared.fractions import MIN_BLOCKS
 from branchwise.analysis.statistics.attribution import Attribution
 from branchwise.analysis.statistics.diagnostics.variance import Variance
-from branchwise.analysis.statistics.power import EffectSD, Repeats, Sensitivity, sensitivity, tested
+from branchwise.analysis.statistics.power import EffectSD, Repeats, Sensitivity, sensitivity, summarize_tests
 
 
 def sensitivity_of_next(
@@ -31,7 +31,7 @@ def sensitivity_of_next(
     """
     inference, blocks = headline.fit.inference, headline.fit.n_blocks
     contrasts = [(row.tested, row.tested_weights) for row in headline.rows if row.tested]
-    of_design = tested(contrasts)
+    of_design = summarize_tests(contrasts)
     only_ranks = bool(headline.fraction) and blocks < MIN_BLOCKS
     if not inference.paired or headline.scale != "log" or of_design is None or blocks < 1 or only_ranks:
         return None

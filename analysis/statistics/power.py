@@ -69,7 +69,7 @@ class Sensitivity:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tested:
+class ComponentTests:
     """Tests of a design's components.
 
     Attributes:
@@ -84,13 +84,13 @@ class Tested:
     variance: float
 
 
-def tested(contrasts: Sequence[tuple[str, Mapping[str, float]]]) -> Tested | None:
-    """Of the effect of each component that can be estimated and its weights by cell, or None."""
+def summarize_tests(contrasts: Sequence[tuple[str, Mapping[str, float]]]) -> ComponentTests | None:
+    """Summarize the tests of components from `(effect, weights by cell)` pairs; None if there are none."""
     if not contrasts:
         return None
     effects = {effect for effect, _ in contrasts}
     squares = [sum(weight**2 for weight in weights.values()) for _, weights in contrasts]
-    return Tested(
+    return ComponentTests(
         effect=effects.pop() if len(effects) == 1 else "mixed",
         components=len(contrasts),
         variance=sum(squares) / len(squares),
@@ -146,9 +146,9 @@ def seeds_needed(p: float, df: float, runs: int, alpha: float, one_sided: bool =
     """Return the seeds at which a test rejects with 80% power if its mean and SD stay the same.
 
     Args:
-        p: Its p-value now.
-        df: Its degrees of freedom now.
-        runs: Seeds now: of each cell where they are not shared.
+        p: Current p-value of the test.
+        df: Its current degrees of freedom.
+        runs: Seeds so far; per cell if they are not shared.
         alpha: The level at which it is tested.
         one_sided: Whether `p` is one-sided.
 
@@ -206,13 +206,13 @@ def average_power(planned: Sensitivity) -> float:
 
 
 def sensitivity(
-    of: Tested, blocks: int, effect_sd: EffectSD | None = None, claims: int = 0, alpha: float = ALPHA
+    tests: ComponentTests, blocks: int, effect_sd: EffectSD | None = None, claims: int = 0, alpha: float = ALPHA
 ) -> Sensitivity:
     """Compute the effects that `blocks` blocks can detect, and the gain of another block.
 
     Args:
-        of: The tests of the design.
-        blocks: Their number.
+        tests: The tests of the design.
+        blocks: Number of blocks.
         effect_sd: SD of effects between blocks from an earlier run.
         claims: Tests declared next to the tested effect of each component.
         alpha: The error that all share.
@@ -220,14 +220,14 @@ def sensitivity(
     Raises:
         ValueError: Fewer than one component or block, or an SD that is not above 0.
     """
-    if of.components < 1 or blocks < 1:
+    if tests.components < 1 or blocks < 1:
         raise ValueError("the sensitivity of a design takes at least one component and one block")
     if effect_sd is not None and not effect_sd.sd > 0:
         raise ValueError("the SD of an effect is above 0")
-    hypotheses = of.components + claims
-    sd = sqrt(of.variance) if effect_sd is None else effect_sd.sd
+    hypotheses = tests.components + claims
+    sd = sqrt(tests.variance) if effect_sd is None else effect_sd.sd
     return Sensitivity(
-        effect=of.effect, blocks=blocks, hypotheses=hypotheses, effect_sd=effect_sd, alpha=alpha,
+        effect=tests.effect, blocks=blocks, hypotheses=hypotheses, effect_sd=effect_sd, alpha=alpha,
         detectable=smallest_detectable(sd, blocks, hypotheses, alpha),
         detectable_next=smallest_detectable(sd, blocks + 1, hypotheses, alpha),
         half_width=half_width(sd, blocks, alpha), half_width_next=half_width(sd, blocks + 1, alpha),

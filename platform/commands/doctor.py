@@ -1,6 +1,6 @@
 """Checks, before the first real run, that this machine computes what it should; GPUs first of all.
 
-It needs torch, diffusers and pydantic. What takes Ray is left out, and said so, where Ray is not installed.
+It needs torch, diffusers and pydantic. Without Ray, the sweep is reported as not possible here.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ def main(arguments: list[str], program: str) -> int:
         results.append({"check": check.name, "state": check.state, "detail": check.detail})
         if not options.json:
             show(check.name, check.state, check.detail)
-    outcomes = [check["state"] for check in results]
+    states = [check["state"] for check in results]
     if options.json:
         print_document({"device": device, "versions": versions(), "checks": results})
     else:
-        print(", ".join(f"{outcomes.count(state)} {state}" for state in ("passed", "failed", "not possible here")))
-    return 3 if "failed" in outcomes else 0
+        print(", ".join(f"{states.count(state)} {state}" for state in ("passed", "failed", "not possible here")))
+    return 3 if "failed" in states else 0
 
 
 def show(name: str, state: str, detail: str) -> None:
@@ -96,12 +96,12 @@ def smoke(device: str) -> str:
     from branchwise.trainables.dash.machine.checks import NotPossibleError
 
     if device == "cpu":
-        raise NotPossibleError("there is no GPU; `make smoke` does it on CPUs")
+        raise NotPossibleError("needs a GPU, and this check runs on the CPU; `make smoke` runs such a sweep on CPUs")
     if not importable("ray"):
         raise NotPossibleError("Ray is not installed")
     space = ROOT / "search_spaces/smoke.yaml"
     if not space.is_file():
-        raise NotPossibleError("its space lies in a checkout alone")
+        raise NotPossibleError("needs search_spaces/smoke.yaml, which only a checkout has")
     settings = ("resources.gpus_per_trial=1", "resources.workers=1", "train.precision=bf16", "train.mode=fast")
     with tempfile.TemporaryDirectory(prefix="branchwise-") as storage:
         command: Sequence[str] = [

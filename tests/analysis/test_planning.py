@@ -25,21 +25,21 @@ ROOT = Path(__file__).parents[2]
 EARLIER_SD = EffectSD(run="earlier", sd=0.06, df=14)
 
 
-def factorial_of(components: int) -> power.Tested:
+def factorial_of(components: int) -> power.ComponentTests:
     factors = tuple(Factor(name=name) for name in "abcdef"[:components])
     grid = Grid(factors=factors, planned=frozenset(itertools.product(("on", "off"), repeat=components)))
     return summary_of(grid)
 
 
-def summary_of(grid: Grid) -> power.Tested:
+def summary_of(grid: Grid) -> power.ComponentTests:
     effects = [headline_effect(grid, i) for i in range(len(grid.factors))]
-    result = power.tested([(effect, weights) for effect, weights in effects if effect is not None])
+    result = power.summarize_tests([(effect, weights) for effect, weights in effects if effect is not None])
     assert result is not None
     return result
 
 
 SHAPLEY = factorial_of(3)
-TESTED_EFFECT = power.Tested(effect="leave_one_out", components=3, variance=2.0)
+TESTED_EFFECT = power.ComponentTests(effect="leave_one_out", components=3, variance=2.0)
 
 
 @pytest.mark.parametrize(("blocks", "hypotheses"), [(3, 1), (5, 4), (8, 6)])
@@ -84,10 +84,12 @@ def test_plans_follow_what_excluded_designs_test() -> None:
     result = summary_of(grid)
     assert (result.effect, result.components) == ("main_effect", 4)
     assert result.variance == pytest.approx(6 / 9)
-    mixed = power.tested([("leave_one_out", {"full": 1.0, "b": -1.0}), ("main_effect", {"full": 0.5, "b": -0.5})])
-    assert mixed == power.Tested(effect="mixed", components=2, variance=1.25)
+    mixed = power.summarize_tests(
+        [("leave_one_out", {"full": 1.0, "b": -1.0}), ("main_effect", {"full": 0.5, "b": -0.5})]
+    )
+    assert mixed == power.ComponentTests(effect="mixed", components=2, variance=1.25)
     assert "interval of an effect" in power.describe(power.sensitivity(mixed, 5))[1]
-    assert power.tested([]) is None
+    assert power.summarize_tests([]) is None
 
 
 @pytest.mark.parametrize("blocks", [2, 3, 5, 20])
@@ -183,7 +185,7 @@ def test_plans_that_make_no_sense_are_refused(wrong: tuple[int, int, float | Non
     components, blocks, sd = wrong
     with pytest.raises(ValueError, match=r"at least one|above 0"):
         power.sensitivity(
-            power.Tested(effect="shapley", components=components, variance=1),
+            power.ComponentTests(effect="shapley", components=components, variance=1),
             blocks,
             effect_sd=None if sd is None else EffectSD(run="", sd=sd, df=9),
         )
@@ -222,7 +224,7 @@ def test_noise_of_other_lengths_or_few_blocks_is_ignored(tmp_path: Path) -> None
 def test_planning_needs_neither_pandas_nor_torch() -> None:
     code = """import sys
 from branchwise.analysis.statistics import power
-of = power.Tested(effect="shapley", components=3, variance=1.0)
+of = power.ComponentTests(effect="shapley", components=3, variance=1.0)
 power.sensitivity(of, 3, effect_sd=power.EffectSD(run="", sd=0.1, df=4))
 print(sorted({"pandas", "torch", "ray", "scipy.stats", "matplotlib"} & set(sys.modules)))"""
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)

@@ -14,7 +14,7 @@ from branchwise.analysis.records.damage import RunFolderError
 HPARAMS = "hparams.yaml"  # Lightning's file of hyperparameters
 _PYTHON = "tag:yaml.org,2002:python/"
 _RESOLVED = ("tag:yaml.org,2002:null", "tag:yaml.org,2002:merge")
-_PLAIN = re.compile(r"[-+]?[.0-9][-+.0-9a-zA-Z_]*|true|false|null|~", re.IGNORECASE)  # numbers, booleans, null
+_UNQUOTED = re.compile(r"[-+]?[.0-9][-+.0-9a-zA-Z_]*|true|false|null|~", re.IGNORECASE)  # numbers, booleans, null
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -22,16 +22,16 @@ class _TextLoader(_Base):  # type: ignore[misc]
     """Loader of scalars and lists as text, null as None, Python tags as their plain value."""
 
 
-def _plain(loader: Any, _suffix: str, node: yaml.Node) -> Any:
+def _strip_tag(loader: Any, _suffix: str, node: yaml.Node) -> Any:
     if isinstance(node, yaml.MappingNode):
         return loader.construct_mapping(node, deep=True)
     if isinstance(node, yaml.SequenceNode):
-        return f"{_object(node)}{_text(loader, node)}"
-    return _object(node) or loader.construct_scalar(node)
+        return f"{_python_name(node)}{_text(loader, node)}"
+    return _python_name(node) or loader.construct_scalar(node)
 
 
-def _object(node: yaml.Node) -> str:
-    """The function or class that a tag of Python's names, which is all that distinguishes them."""
+def _python_name(node: yaml.Node) -> str:
+    """Return the name in a `!!python/` tag; empty for other tags."""
     return str(node.tag)[len(_PYTHON) :].partition(":")[2] if str(node.tag).startswith(_PYTHON) else ""
 
 
@@ -41,9 +41,9 @@ def _text(loader: Any, node: yaml.Node) -> str:
         return f"[{', '.join(_text(loader, item) for item in node.value)}]"
     if isinstance(node, yaml.MappingNode):
         return f"{{{', '.join(f'{_text(loader, key)}: {_text(loader, item)}' for key, item in node.value)}}}"
-    value = _object(node) or loader.construct_scalar(node)
-    is_plain = isinstance(node, yaml.ScalarNode) and not node.style and _PLAIN.fullmatch(value)
-    return str(value) if is_plain else json.dumps(value, ensure_ascii=False)
+    value = _python_name(node) or loader.construct_scalar(node)
+    is_unquoted = isinstance(node, yaml.ScalarNode) and not node.style and _UNQUOTED.fullmatch(value)
+    return str(value) if is_unquoted else json.dumps(value, ensure_ascii=False)
 
 
 _TextLoader.yaml_implicit_resolvers = {
@@ -51,10 +51,10 @@ _TextLoader.yaml_implicit_resolvers = {
     for first, resolvers in _Base.yaml_implicit_resolvers.items()
 }
 _TextLoader.add_constructor("tag:yaml.org,2002:seq", _text)
-_TextLoader.add_multi_constructor(_PYTHON, _plain)
-_TextLoader.add_multi_constructor("!", _plain)
+_TextLoader.add_multi_constructor(_PYTHON, _strip_tag)
+_TextLoader.add_multi_constructor("!", _strip_tag)
 for _name in ("bool", "int", "float", "timestamp", "binary", "set", "omap"):
-    _TextLoader.add_constructor(f"tag:yaml.org,2002:{_name}", lambda loader, node: _plain(loader, "", node))
+    _TextLoader.add_constructor(f"tag:yaml.org,2002:{_name}", lambda loader, node: _strip_tag(loader, "", node))
 
 
 def read_yaml(file: Path) -> dict[str, Any]:

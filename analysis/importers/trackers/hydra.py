@@ -17,7 +17,7 @@ from branchwise.analysis.records.comparing import flatten
 from branchwise.analysis.records.damage import RunFolderError
 
 JOB, CONFIG, HYDRA = ".hydra", "config.yaml", "hydra.yaml"
-RESULTS = ("result", "results", "metric", "metrics")  # of multiple files, that with this name holds the results
+RESULTS = ("result", "results", "metric", "metrics")  # names of the file of results where a job left several
 SUFFIXES = (".json", ".jsonl", ".csv")
 KINDS = "one .json, .jsonl or .csv file in the folder of each job"
 
@@ -31,20 +31,20 @@ def folders(path: Path) -> Iterator[Path]:
 
 
 def read(path: Path) -> RunTable:
-    runs, without, cut_off = RunLog(), [], []
+    runs, without_results, cut_off = RunLog(), [], []
     for folder in folders(path):
         name, results = relative(folder, path), dict[str, Any]()
         row = runs.add({"run": name}, _settings(folder / JOB), results)
         file = _result_file(folder)
         if file is None:
-            without.append(name)
+            without_results.append(name)
         elif not _read_results(file, row, runs.metrics, results):
             cut_off.append(name)
-    if len(without) == len(runs.facts):
+    if len(without_results) == len(runs.facts):
         raise RunFolderError(f"{path} holds Hydra's jobs and no result of any; write {KINDS}")
     notes = [NO_STATES.format("Hydra")]
-    if without:
-        notes.append(f"{count(len(without), 'job')} left no file of results: {listed(without, 5)}.")
+    if without_results:
+        notes.append(f"{count(len(without_results), 'job')} left no file of results: {listed(without_results, 5)}.")
     if cut_off:
         notes.append(f"The last line of the results is cut off and left out in {counted(cut_off, 'job')}.")
     return runs.table(run_id="run", notes=tuple(notes))

@@ -27,8 +27,8 @@ class LoggedRun:
     parts: list[tuple[str, EventLog]] = field(default_factory=list)
 
     @property
-    def end(self) -> str:
-        """The plugin's state, "" if none exists."""
+    def state(self) -> str:
+        """Final state by the HParams plugin; empty if unknown."""
         return next((events.state for _, events in self.parts if events.state), "")
 
     @property
@@ -59,12 +59,12 @@ def read(path: Path) -> RunTable:
             "folder, or make a CSV with a row for each run"
         )
     log, repeated = RunLog(), set[str]()
-    ends_are_reported = any(run.end for run in runs)
+    states_are_reported = any(run.state for run in runs)
     for run in runs:
-        state = "interrupted" if run.damaged else run.end or ("running" if ends_are_reported else "")
+        state = "interrupted" if run.damaged else run.state or ("running" if states_are_reported else "")
         row = log.add({"run": relative(run.folder, path), "state": state}, run.settings)
         repeated |= _log_scalars(log.metrics, row, run)
-    notes = tuple(_notes(path, runs, without, ends_are_reported))
+    notes = tuple(_notes(path, runs, without, states_are_reported))
     return log.table(state="state", run_id="run", repeated=frozenset(repeated), notes=notes)
 
 
@@ -79,7 +79,7 @@ def _events(folder: Path) -> EventLog:
 def _runs(result: dict[Path, EventLog]) -> tuple[list[LoggedRun], list[Path]]:
     """The runs, and the folders with scalars that belong to none.
 
-    A folder with hyperparameters is a run, with all folders below it without hyperparameters. PyTorch's
+    A folder with hyperparameters is a run. It includes every folder below it that has none. PyTorch's
     `add_hparams` writes them into a separate folder below the run's: a single such folder is joined
     with the run above it.
     """
@@ -123,16 +123,16 @@ def _log_scalars(log: MetricLog, row: int, run: LoggedRun) -> set[str]:
         for tag, (steps, values) in events.scalars.items():
             if not len(steps):
                 continue
-            name, end = prefix + tag, float(values[len(steps) - 1 - int(np.argmax(steps[::-1]))])
+            name, value = prefix + tag, float(values[len(steps) - 1 - int(np.argmax(steps[::-1]))])
             if name not in last:
-                last[name] = end
+                last[name] = value
                 log.extend(name, row, steps, values)
-            elif last[name] != end:
+            elif last[name] != value:
                 repeated.add(name)
     return repeated
 
 
-def _notes(path: Path, runs: list[LoggedRun], without: list[Path], ends_are_reported: bool) -> Iterator[str]:
+def _notes(path: Path, runs: list[LoggedRun], without: list[Path], states_are_reported: bool) -> Iterator[str]:
     if without:
         names = listed([relative(folder, path) for folder in without], 5)
         yield f"{count(len(without), 'folder')} of event files left out, which have no hyperparameters: {names}."
@@ -145,7 +145,7 @@ def _notes(path: Path, runs: list[LoggedRun], without: list[Path], ends_are_repo
         ]
         if affected:
             yield f"{what} {counted(affected)}."
-    if not ends_are_reported:
+    if not states_are_reported:
         yield "The event files do not say how the runs ended."
     large = {
         name

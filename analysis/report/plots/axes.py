@@ -17,7 +17,7 @@ from branchwise.analysis.report.wording import is_rate, percent, verb
 from branchwise.analysis.statistics.attribution import Attribution
 from branchwise.analysis.statistics.model import Estimate
 
-# Percent by which a value gets better, the ones that are labeled first coming first.
+# Candidate tick labels (percent better), in order of priority.
 PERCENTS = (0, 50, -100, 75, -50, -300, 90, -900, 99, 99.9, 30, -30, 20, -20, 40, 10, -10, 5, -5, 2, -2, 1, -1, 0.5,
             -0.5, 0.2, -0.2, 0.1, -0.1, 60, 80, 15, -15)  # fmt: skip
 MAX_LABELS = 6.5  # on an axis of a column's width

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -20,19 +19,21 @@ from branchwise.analysis.statistics.model import Estimate
 from branchwise.analysis.statistics.table import CellRow
 
 MAX_ROWS = 40  # rows of a plot that a reader can still distinguish
-MAX_DOTS = 200  # seeds drawn in a single row
+MAX_DOTS = 200  # seeds drawn in a row
 LETTER = 0.065  # inches of a level's name
 FLOOR_COLOR = "#7F7F7F"
 
 
 def cell_forest(findings: Findings) -> Plot | None:
     """Plot components (left), values of seeds, teacher, real images (middle), changes (right)."""
-    scale = natural(findings)
+    attribution = natural(findings)
     cells = [row for row in findings.cells if row.n and row.arms][:MAX_ROWS]
-    single = [row for row in findings.cells if row.n and not row.arms and (row.mean > 0 or scale.scale == "identity")]
+    references = [
+        row for row in findings.cells if row.n and not row.arms and (row.mean > 0 or attribution.scale == "identity")
+    ]
     if not cells:
         return None
-    visible = [*cells, *single]
+    visible = [*cells, *references]
     components = len(findings.run.components)
     labels = [level for row in cells for level in row.levels or () if level not in (ON, OFF)]
     ratios = [0.15 + max(0.22, LETTER * max(map(len, labels), default=0)) * components, 2.4, 1.9]
@@ -40,33 +41,33 @@ def cell_forest(findings: Findings) -> Plot | None:
         TWO_COLUMNS, (1.35 if components else 0.6) + 0.24 * len(visible), columns=3, width_ratios=ratios
     )
     _matrix(left, visible, findings)
-    _values(middle, cells, single, findings)
+    _values(middle, cells, references, findings)
     _changes(right, visible, findings)
     for axes in (middle, right):
         axes.set_ylim(len(visible) - 0.45, -0.55)
         axes.set_yticks(range(len(visible)), [])
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
-    unmatched = f", {' and '.join(row.cell for row in single)} (diamonds)" if single else ""
+    reference_text = f", {' and '.join(row.cell for row in references)} (diamonds)" if references else ""
     alt = (
-        f"Left: components that are on. Middle: {scale.outcome.title} of every seed (dots), arithmetic mean (bar)"
-        f"{unmatched}. Right: change against {scale.reference} with {findings.run.inference.percent} intervals "
-        f"{findings.run.inference.method}, right being better."
+        f"Left: components that are on. Middle: {attribution.outcome.title} of every seed (dots), arithmetic mean (bar)"
+        f"{reference_text}. Right: change against {attribution.reference} with {findings.run.inference.percent} "
+        f"intervals {findings.run.inference.method}, right being better."
     )
     best = (min if findings.run.primary.better == "lower" else max)(cells, key=lambda row: row.mean)
     return render(figure, "cells", f"The best mean is that of {best.cell}: {number(best.mean)}", alt)
 
 
-def _matrix(axes: Axes, displayed: Sequence[CellRow], findings: Findings) -> None:
+def _matrix(axes: Axes, visible: Sequence[CellRow], findings: Findings) -> None:
     """Dots in a column per component, filled where it is on; names of levels other than on, off."""
     run = findings.run
-    for i, row in enumerate(displayed):
+    for i, row in enumerate(visible):
         for j, level in enumerate(row.levels or ()):
             if level in (ON, OFF):
                 axes.plot(j, i, "o", markersize=5, color=INK if level == ON else GRID)
             else:
                 axes.text(j, i, level, ha="center", va="center", fontsize=6, color=INK)
-    named = [row.cell if row.levels is None or row.cell in (FULL, BASE) else "" for row in displayed]
+    named = [row.cell if row.levels is None or row.cell in (FULL, BASE) else "" for row in visible]
     rows(axes, named)
     axes.set_xticks(range(len(run.components)), [component_title(run, name) for name in run.components],
                     rotation=55, ha="left", rotation_mode="anchor", fontsize=7)  # fmt: skip
@@ -76,29 +77,29 @@ def _matrix(axes: Axes, displayed: Sequence[CellRow], findings: Findings) -> Non
     axes.spines[:].set_visible(False)
 
 
-def _values(axes: Axes, cells: Sequence[CellRow], single: Sequence[CellRow], findings: Findings) -> None:
-    run, scale = findings.run, findings.headline
+def _values(axes: Axes, cells: Sequence[CellRow], references: Sequence[CellRow], findings: Findings) -> None:
+    run, attribution = findings.run, findings.headline
     for i, row in enumerate(cells):
-        values = run.results.loc[run.results["cell"] == row.cell, scale.outcome.name].to_numpy(dtype=float)
+        values = run.results.loc[run.results["cell"] == row.cell, attribution.outcome.name].to_numpy(dtype=float)
         dots = values[:MAX_DOTS]
         axes.plot(dots, np.full(len(dots), i), "o", color=cell_color(run, row.cell), alpha=0.55, markeredgewidth=0)
         axes.plot(row.mean, i, "|", color=INK, markersize=10, markeredgewidth=1.6)
-    for i, row in enumerate(single, start=len(cells)):
+    for i, row in enumerate(references, start=len(cells)):
         tint = cell_color(run, TEACHER) if row.cell == TEACHER else FLOOR_COLOR
         axes.axvline(row.mean, color=tint, linestyle="--" if row.cell == TEACHER else ":", linewidth=1)
         axes.plot(row.mean, i, "D", color=tint)
-    value_axis(axes, scale)
-    axes.set_xlabel(f"{scale.outcome.title} ({scale.outcome.better} is better)")
+    value_axis(axes, attribution)
+    axes.set_xlabel(f"{attribution.outcome.title} ({attribution.outcome.better} is better)")
 
 
 def _changes(axes: Axes, visible: Sequence[CellRow], findings: Findings) -> None:
-    scale, run = natural(findings), findings.run
-    changes = [(i, row, scale.relative.get(row.cell, Estimate())) for i, row in enumerate(visible)]
-    changes = [(i, row, replace(change)) for i, row, change in changes if change.has_value]
+    attribution, run = natural(findings), findings.run
+    changes = [(i, row, attribution.relative.get(row.cell, Estimate())) for i, row in enumerate(visible)]
+    changes = [(i, row, change) for i, row, change in changes if change.has_value]
     low, high = span(change for *_, change in changes)
     axes.set_xlim(low, high)
     for i, row, change in changes:
         interval(axes, change, i, cell_color(run, row.cell), "s")
     zero_line(axes)
-    effect_axis(axes.xaxis, scale, low, high)
-    axes.set_xlabel(f"{axes.get_xlabel()}\nagainst {scale.reference}")
+    effect_axis(axes.xaxis, attribution, low, high)
+    axes.set_xlabel(f"{axes.get_xlabel()}\nagainst {attribution.reference}")

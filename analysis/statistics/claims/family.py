@@ -30,25 +30,25 @@ def adjusted(p_values: Mapping[Key, float], weights: Mapping[Key, float], edges:
     result: dict[Key, float] = dict.fromkeys(p_values, nan) | dict.fromkeys(waiting, 1.0)
     largest = 0.0
     while ready := {key: p / share[key] for key, p in waiting.items() if share[key] > 0}:
-        first = min(ready, key=ready.__getitem__)
-        largest = result[first] = max(largest, min(1.0, ready[first]))
-        del waiting[first]
-        _pass_on(first, share, graph)
+        rejected = min(ready, key=ready.__getitem__)
+        largest = result[rejected] = max(largest, min(1.0, ready[rejected]))
+        del waiting[rejected]
+        _pass_on(rejected, share, graph)
     return result
 
 
-def _pass_on(first: Key, share: dict[Key, float], graph: Edges[Key]) -> None:
+def _pass_on(rejected: Key, share: dict[Key, float], graph: Edges[Key]) -> None:
     """Remove a rejected hypothesis from the graph; its share and edges go to those it points to."""
-    alpha, out = share.pop(first), graph.pop(first)
+    alpha, out = share.pop(rejected), graph.pop(rejected)
     for key in share:
         share[key] += alpha * out.get(key, 0.0)
     for key, edges in graph.items():
-        into = edges.pop(first, 0.0)
+        into = edges.pop(rejected, 0.0)
         loop = 1 - into * out.get(key, 0.0)
         updated = {
             other: (edges.get(other, 0.0) + into * out.get(other, 0.0)) / loop
             for other in {**edges, **out}
-            if other not in (key, first) and loop > 1e-12
+            if other not in (key, rejected) and loop > 1e-12
         }
         graph[key] = {other: g for other, g in updated.items() if g > 0}
 
@@ -56,19 +56,19 @@ def _pass_on(first: Key, share: dict[Key, float], graph: Edges[Key]) -> None:
 def gatekeeping(first: Sequence[Key], followers: Mapping[Key, Sequence[Key]]) -> tuple[dict[Key, float], Edges[Key]]:
     """Return weights and edges of a family whose `first` hypotheses gate their followers.
 
-    The hypotheses of `first` share alpha equally, as Holm has it. Each passes half of its share on
-    to its `followers` once it is rejected. A follower gives half of what it has to the others of
-    its group and half back to `first`.
+    The hypotheses of `first` share alpha equally, as Holm has it. A rejected one passes half of its share to its
+    followers and half to the other first hypotheses; all of it where one of the two is empty. A follower does the same
+    with its siblings and the other first hypotheses.
     """
     weights: dict[Key, float] = {key: 1 / len(first) for key in first}
     edges: Edges[Key] = {}
     for key in first:
-        family_members = followers.get(key, ())
+        group = followers.get(key, ())
         rest = [other for other in first if other != key]
-        edges[key] = _equally(rest, 0.5 if family_members and rest else 0.0 if family_members else 1.0)
-        edges[key] |= _equally(family_members, 0.5 if rest else 1.0)
-        for follower in family_members:
-            siblings = [other for other in family_members if other != follower]
+        edges[key] = _equally(rest, 0.5 if group and rest else 0.0 if group else 1.0)
+        edges[key] |= _equally(group, 0.5 if rest else 1.0)
+        for follower in group:
+            siblings = [other for other in group if other != follower]
             edges[follower] = _equally(siblings, 0.5 if rest else 1.0)
             edges[follower] |= _equally(rest, 0.5 if siblings else 1.0)
     return weights, edges

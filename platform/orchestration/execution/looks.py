@@ -79,5 +79,5 @@ END: Mapping[str, str] = {
 
 def _chances(waiting: Sequence[Any]) -> str:
     best = sorted(waiting, key=lambda item: -item.power)[:3]
-    message = ", ".join(f"{entry.name} {entry.power:.0%}" for entry in best)
+    message = ", ".join(f"{entry.name}: {entry.power:.0%}" for entry in best)
     return f"; chance to be decided by the last look: {message}." if message else "."

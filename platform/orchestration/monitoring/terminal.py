@@ -132,7 +132,7 @@ def _sensitivity(plan: Plan) -> list[str]:
     if not design.is_testable():
         return []
     contrasts = (headline_effect(grid, i) for i in range(len(grid.components)))
-    tested = power.tested([(effect, weights) for effect, weights in contrasts if effect])
+    tested = power.summarize_tests([(effect, weights) for effect, weights in contrasts if effect])
     if not tested:
         return []
     local = None if design.across else plan.storage.local  # each data set has separate noise

@@ -73,7 +73,7 @@ def checked(name: str, call: Callable[[], str]) -> MachineCheck:
 
 def gpu(device: str) -> str:
     if device == "cpu":
-        raise NotPossibleError("there is no GPU, or torch was built without CUDA")
+        raise NotPossibleError("this check runs on the CPU; it needs a GPU and a torch with CUDA")
     properties = torch.cuda.get_device_properties(device)
     bf16 = "with" if torch.cuda.is_bf16_supported() else "without"
     return (
@@ -83,7 +83,7 @@ def gpu(device: str) -> str:
 
 def cpu_against(device: str, spec: Spec) -> str:
     if device == "cpu":
-        raise NotPossibleError("there is no GPU to compare with")
+        raise NotPossibleError("this check runs on the CPU; it compares a GPU with it")
     return agreement(SAME_ARITHMETIC, _losses(device, spec), _losses("cpu", spec))
 
 
