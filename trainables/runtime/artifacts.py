@@ -1,4 +1,7 @@
-"""What an arm's folder keeps: regular files and links inside it, up to a limit; the rest is named and omitted."""
+"""Files kept from an arm's folder: regular files and links inside it, up to a limit.
+
+The rest is named and omitted.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ UNMOVABLE = "could not be moved"
 
 
 def keep_artifacts(source: Path, target: Path, *, max_bytes: int = MAX_BYTES, max_files: int = MAX_FILES) -> list[str]:
-    """Move what can be kept of the folder `source` into a new folder `target`, of the same file system.
+    """Move the files to keep from `source` into a new folder `target` on the same file system.
 
     Returns:
         A sentence for each kind of file that was skipped.
@@ -51,7 +54,7 @@ def keep_artifacts(source: Path, target: Path, *, max_bytes: int = MAX_BYTES, ma
 
 
 def _move(file: Path, target: Path) -> bool:
-    """Move a file, also out of a folder that its program made read-only. Return whether that was possible."""
+    """Move a file, even out of a folder that its program made read-only; return success."""
     try:
         try:
             os.rename(file, target)

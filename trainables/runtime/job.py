@@ -33,9 +33,9 @@ Publish = Callable[[Mapping[str, Any]], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What all cohorts of a sweep or of a measuring have in common, or what training a teacher or a feature net takes.
+    """Settings shared by the cohorts of a sweep or measurement, or to train a shared model.
 
-    Plain values only: it travels to other machines.
+    Shared models are teachers and feature nets. Plain values only: it travels to other machines.
     """
 
     kind: JobKind = "cohort"
@@ -70,7 +70,7 @@ class Job:
         return FeatureNetStore(Storage(self.storage))
 
     def work_folder(self) -> RunFolder:
-        """Where it leaves progress, checkpoints and logs."""
+        """The folder of its progress, checkpoints and logs."""
         if self.kind == "teacher":
             return self.teachers().unfinished(self.key)
         if self.kind == "features":
@@ -88,7 +88,7 @@ class Job:
 
 
 def serialize_cohort(cohort: Cohort) -> dict[str, Any]:
-    """The cohort as it travels to a worker: plain values, independent of how Ray serializes them."""
+    """The cohort as plain values for a worker, independent of how Ray serializes them."""
     return {"name": cohort.name, "out_of": cohort.out_of, "arms": [arm.described() for arm in cohort.arms]}
 
 
@@ -104,13 +104,13 @@ def _rest(arm: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def record_of(arm: Arm, cohort: str, result: Result) -> dict[str, Any]:
-    """What the run folder keeps of a finished arm: the arm itself, the cohort it ran in, and its result."""
+    """Return the record of a finished arm: the arm, the cohort it ran in, and its result."""
     return {**arm.described(), "trial": cohort, **asdict(result)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Placement:
-    """Which of a job's workers this process is, and what it computes on."""
+    """This process's rank among a job's workers, and its device."""
 
     rank: int = 0
     world_size: int = 1
@@ -187,8 +187,10 @@ def worker_context(
 
 
 def with_evaluation(context: Context, job: Job, spec: Any, teacher: str | None) -> Context:
-    """The context with what measuring under `spec` takes: the teacher's evaluation, if it is there, and the feature
-    net."""
+    """Return the context for measuring under `spec`.
+
+    It has the teacher's evaluation, if there is one, and the feature net.
+    """
     trainable, teachers = job.module(), job.teachers()
     evaluation, files, features = None, None, None
     if teacher is not None:
@@ -212,7 +214,7 @@ def _teacher_folder(job: Job, key: str, scratch: Path) -> Path:
 
 
 def _checkpoint(run: RunFolder, name: str) -> bytes | None:
-    """The checkpoint of a cohort or teacher; a damaged checkpoint is noted in the logs and skipped."""
+    """Return the checkpoint of a cohort or teacher; log a damaged one and skip it."""
     try:
         return run.read_checkpoint(name)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""What a worker does for each kind of job: train arms, measure finished models, train a teacher or a feature net."""
+"""Kinds of jobs: train arms, measure finished models, train a teacher or a feature net."""
 
 from __future__ import annotations
 
@@ -52,7 +52,10 @@ def _train_arms(cohort: Cohort, job: Job, context: Context) -> None:
 
 
 def _measure_models(cohort: Cohort, job: Job, context: Context) -> None:
-    """Its arms are finished arms under the settings that they are measured with; TEACHER is their teacher."""
+    """Measure the models of a cohort of finished arms.
+
+    Each arm has the settings that it is measured with; the arm TEACHER is their teacher.
+    """
     trainable = job.module()
     for number, arm in enumerate(cohort.arms):
         measuring = with_evaluation(_share(context, number, len(cohort.arms)), job, arm.spec, arm.teacher)
@@ -102,7 +105,7 @@ KINDS: Mapping[JobKind, Callable[[Cohort, Job, Context], None]] = {
 
 
 def _refuse_changed(planned: str, key: str | None) -> None:
-    """Raises ValueError when the settings and data have another address on this worker than they had in the plan."""
+    """Refuse settings or data with another address than the plan's; raise ValueError."""
     if key != planned:
         raise ValueError("the data were changed after the run was planned, or are others on this machine")
 
@@ -121,7 +124,7 @@ def _train_once(
 
 
 def _evaluate_teacher(spec: Any, key: str, job: Job, context: Context) -> None:
-    """Measure the teacher in `context.teacher`; store the values, and the files that the trainable leaves."""
+    """Measure the teacher in `context.teacher`; store the values and the trainable's files."""
     assert context.teacher is not None
     trainable = job.module()
     files = Path(tempfile.mkdtemp(dir=context.scratch, prefix="evaluation-"))

@@ -1,4 +1,4 @@
-"""Finding a trainable by its name in a space: a built-in name, a module, or a function of a module."""
+"""Find a trainable by its name in a space: a built-in name, a module, or a function."""
 
 from __future__ import annotations
 
@@ -66,8 +66,10 @@ DEFAULTS: dict[str, Any] = {
 def load_trainable(
     name: str, settings: Mapping[str, Any] | None = None, folder: str = "", imports: bool = True
 ) -> Trainable:
-    """The trainable called `name`: `dash`, `surface`, `command`, `package.module`, `package.module:function`, or
-    `session:function` for a function registered by this process.
+    """Return the trainable called `name`.
+
+    Names are `dash`, `surface`, `command`, `package.module`, `package.module:function`, or `session:function`
+    for a function registered by this process.
 
     `settings` are the space's keys, without those of the platform: some trainables take their columns from them.
     `folder` is where the space lies; what lies there can be imported too. Without `imports` it is not put on Python's
@@ -93,7 +95,7 @@ def load_trainable(
 
 
 def _mentions_function(settings: Any) -> bool:
-    """Whether settings hold the path of a function of the user's own, which its trainable will import."""
+    """Whether settings hold the path of a user's function, which the trainable will import."""
     if isinstance(settings, Mapping):
         return any(map(_mentions_function, settings.values()))
     return isinstance(settings, str) and FUNCTION.match(settings) is not None
@@ -111,7 +113,7 @@ def _of_function(function: Callable[..., Any], name: str, settings: str) -> Trai
 
 
 def _completed(result: Any) -> Trainable:
-    """The trainable with the defaults of what it omits. Raises AttributeError where a part of it is incomplete."""
+    """Fill in the defaults of a trainable; raise AttributeError if a part is incomplete."""
     given = dir(result)
     for member, others in GO_TOGETHER.items():
         if member not in given or getattr(result, member) is DEFAULTS[member]:  # a module that was completed before
@@ -126,8 +128,11 @@ def _completed(result: Any) -> Trainable:
 
 
 def import_from(path: str, folder: Path | None) -> Any:
-    """The module at a dotted path, which may lie in `folder`. Raises ModuleNotFoundError that says where it was looked
-    for."""
+    """Import the module at a dotted path, which may lie in `folder`.
+
+    Raises:
+        ModuleNotFoundError: There is no such module; the message names the places searched.
+    """
     if folder is not None:
         _append(folder)
     try:
@@ -148,8 +153,10 @@ def _append(folder: Path) -> None:
 
 
 def find_module(path: str) -> Path | None:
-    """Return the file of the module at a dotted path, which may lie next to a space, without importing anything; None
-    if none exists. (`importlib.util.find_spec` imports the packages on the way.)"""
+    """Return the file of the module at a dotted path importing nothing; None if missing.
+
+    `importlib.util.find_spec` would import the packages on the way. The module may lie next to a space.
+    """
     places: Any = [*sys.path, *_searched]
     parts = path.split(".")
     for number in range(len(parts)):
@@ -161,7 +168,7 @@ def find_module(path: str) -> Path | None:
 
 
 def check_exists(name: str, folder: str) -> None:
-    """Check that the module or function of a trainable exists, as far as that shows without importing anything.
+    """Check that a trainable's module or function exists, as far as shows without importing it.
 
     Raises:
         ModuleNotFoundError: There is no such module.
@@ -188,7 +195,7 @@ def check_exists(name: str, folder: str) -> None:
 
 
 def resolve_folder(folder: str) -> Path | None:
-    """The space's folder on this machine: the folder itself, or the copy of it that a cluster was sent."""
+    """The space's folder on this machine: the folder itself, or the copy sent to a cluster."""
     if not folder:
         return None
     path = Path(folder)
@@ -199,7 +206,7 @@ def resolve_folder(folder: str) -> Path | None:
 
 
 def may_define(file: Path, name: str) -> bool:
-    """Whether a module's source defines a name; also true where only running the module would tell."""
+    """Whether a module's source defines a name; also true where only running it would tell."""
     if file.suffix != ".py":
         return True
     try:

@@ -1,4 +1,4 @@
-"""Identify a process where process numbers are reused, and keep scratch folders that are named after it."""
+"""Identify a process even if its number is reused; keep scratch folders named after it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ PREFIX = "branchwise"  # of scratch folders: <prefix>-<host_namespace_id>-<pid>-
 
 @cache
 def host_namespace_id() -> str:
-    """Return an id of this boot of the machine and of its container: within it a process number is unique at a time."""
+    """Return an id of this boot of the machine and of its container.
+
+    Within it a process number is unique at a time.
+    """
     parts = [platform.node()]
     for source in (Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")):
         try:
@@ -28,7 +31,10 @@ def host_namespace_id() -> str:
 
 
 def process_start_time(pid: int) -> str:
-    """Return when the process started, in clock ticks since boot; empty without such a process, or without /proc."""
+    """Return the start time of a process in clock ticks since boot; empty if unknown.
+
+    It is unknown without such a process, or without /proc.
+    """
     try:
         state, *rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -38,7 +44,7 @@ def process_start_time(pid: int) -> str:
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """An empty folder in TMPDIR, removed afterwards; first those are removed whose processes were killed."""
+    """An empty folder in TMPDIR, removed afterwards; first removes folders of killed processes."""
     _remove_abandoned()
     process_prefix = f"{PREFIX}-{host_namespace_id()}-{os.getpid()}-{process_start_time(os.getpid())}-"
     folder = Path(tempfile.mkdtemp(prefix=process_prefix))

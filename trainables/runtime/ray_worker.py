@@ -1,4 +1,4 @@
-"""The only file here that imports Ray: runs a job inline in a Tune actor, or on Ray Train workers."""
+"""Run a job inline in a Tune actor or on Ray Train workers; no other file here imports Ray."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The layout of a run in its storage: the only module that knows the files of `<storage>/<name>/`.
+"""Layout of a run's folder; the only module that knows the files of `<storage>/<name>/`.
 
 space.yaml, plan.json, manifest.json      what was requested, laid out, and the circumstances
 arms/<arm>.json                           sealed records: an arm is finished when its record exists
@@ -49,8 +49,10 @@ _BEFORE_PLAN = {LOCK, LOGS, SPACE}  # all that a run holds before its plan is wr
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The folder of the run called `name`. What is read raises FileNotFoundError, and DamagedError where it is not what
-    was written; what is written raises OSError."""
+    """The folder of the run called `name`.
+
+    Reading raises FileNotFoundError, or DamagedError where the content is not what was written; writing raises OSError.
+    """
 
     storage: Storage
     name: str
@@ -118,7 +120,7 @@ class RunFolder:
         return {name: self.files.read(name) for name in (SPACE, PLAN)}
 
     def modified(self, originals: Mapping[str, bytes]) -> list[str]:
-        """The paths of those that are missing or not what they were. Raises OSError when the storage fails."""
+        """Return the paths of missing or changed files; raise OSError when the storage fails."""
         return [self.path(name) for name, content in originals.items() if self._read_or_none(name) != content]
 
     def restore(self, originals: Mapping[str, bytes]) -> None:
@@ -150,7 +152,12 @@ class RunFolder:
         return self.files.exists(f"{ARMS}/{arm}.json")
 
     def read_record(self, arm: str) -> Any:
-        """Raises FileNotFoundError, and DamagedError when it is not the record of this arm."""
+        """Return the record of a finished arm.
+
+        Raises:
+            FileNotFoundError: There is no such record.
+            DamagedError: It is not the record of this arm.
+        """
         record = self.files.read_checked(f"{ARMS}/{arm}.json", schemas.Record)
         if record["arm"] != arm:
             raise DamagedError(f"{self.path(f'{ARMS}/{arm}.json')}: arm: must be {arm}, as the file is called")
@@ -178,7 +185,10 @@ class RunFolder:
         return self.files.read_checked(f"progress/{cohort}.json", schemas.Progress)
 
     def write_progress(self, cohort: str, report: Mapping[str, Any]) -> None:
-        """Written about once a second and worth nothing after a power loss, so nobody waits for the disk."""
+        """Store a cohort's progress without waiting for the disk.
+
+        It is written about once a second and worth nothing after a power loss.
+        """
         self.files.write_json(f"progress/{cohort}.json", report, durable=False)
 
     def write_checkpoint(self, cohort: str, content: bytes) -> None:
@@ -207,12 +217,12 @@ class RunFolder:
         self.files.write_json(f"rungs/{cell}/{step}/{arm}.json", {"value": value})
 
     def write_log(self, name: str, text: str) -> str:
-        """Returns where it lies."""
+        """Store a log and return its path."""
         self.files.write(f"logs/{name}.txt", text.encode())
         return self.path(f"logs/{name}.txt")
 
     def delete_unfinished(self) -> None:
-        """Removes what processes that were killed while they wrote have left."""
+        """Remove unfinished files of processes that were killed while writing."""
         for folder in ("", "arms", "checkpoints", "progress", "students"):
             self.files.delete_unfinished(folder)
 
@@ -255,7 +265,7 @@ class RunFolder:
     # Tables and report
 
     def write_tables(self, tables: Mapping[str, bytes]) -> None:
-        """Stores the tables, and last the list of their SHA-256: none remains that is not of these tables."""
+        """Store the tables, then the list of their SHA-256; the old list is deleted first."""
         self.files.delete(SUMS)
         for name, content in tables.items():
             self.files.write(f"{name}.parquet", content)
@@ -271,13 +281,13 @@ class RunFolder:
         return self.files.exists("report/index.html")
 
     def write_report(self, folder: Path) -> None:
-        """Stores a report that was built in a local folder."""
+        """Store a report that was built in a local folder."""
         for file in folder.rglob("*"):
             if file.is_file():
                 self.files.write(f"report/{file.relative_to(folder).as_posix()}", file.read_bytes())
 
     def replace_report(self, folder: Path) -> None:
-        """Stores a report that was built in a local folder, and replaces an earlier report.
+        """Store a report that was built in a local folder, replacing an earlier report.
 
         The page is there at each moment: a browser may be reading it repeatedly.
         """
@@ -287,7 +297,7 @@ class RunFolder:
                 self.files.delete(f"report/{name}")
 
     def copy_for_report(self, folder: Path) -> None:
-        """Copies what the analysis reads into a local folder."""
+        """Copy the files that the analysis reads into a local folder."""
         folder.mkdir()
         top = self.files.names("")
         names = [name for name in top if name.endswith((".yaml", ".json", ".parquet")) or name == SUMS]
@@ -302,7 +312,7 @@ class RunFolder:
 
 @dataclass(frozen=True)
 class Measurements:
-    """What was remeasured of a run: a folder like a run's for each measure, named by its address."""
+    """Remeasured models of a run: for each measure a folder like a run's, named by its address."""
 
     run: RunFolder
 
@@ -315,7 +325,7 @@ class Measurements:
         return RunFolder(self.files, key)
 
     def work(self) -> RunFolder:
-        """Where measuring leaves its progress, its logs and its lock."""
+        """The folder of the progress, logs and lock of measuring."""
         return RunFolder(self.files, "work")
 
     def write_measure(self, key: str, measure: Mapping[str, Any]) -> None:
@@ -323,7 +333,7 @@ class Measurements:
 
 
 def runs(storage: Storage) -> list[RunFolder]:
-    """The runs of a storage that have started, by name; folders that this user cannot read count as runs."""
+    """The started runs of a storage, by name; folders that this user cannot read count as runs."""
     folders = [RunFolder(storage, name) for name in storage.names("") if name not in NOT_RUNS]
     return [folder for folder in folders if _may_have_plan(folder)]
 

@@ -1,4 +1,4 @@
-"""Functions defined in a Python session: in a notebook, a script that runs as `__main__`, or another function.
+"""Functions defined in a notebook, a script that runs as `__main__`, or another function.
 
 A worker cannot import them. They are registered by name, travel to the workers by value, and leave their source as
 text.
@@ -21,7 +21,7 @@ _functions: dict[str, Callable[..., Any]] = {}
 
 
 def register(function: Callable[..., Any], name: str) -> str:
-    """Make a function known under `session:NAME` in this process; a later one of the same name replaces it."""
+    """Register a function as `session:NAME` in this process, replacing one of the same name."""
     key = f"{PREFIX}{name}"
     _functions[key] = function
     return key
@@ -48,7 +48,7 @@ def lookup(key: str) -> Callable[..., Any]:
 
 
 def source_text(function: Callable[..., Any]) -> str:
-    """Return the source of a function, of what it calls in its own module, and the values that it reads from there.
+    """Return a function's source, with the functions and values it uses from its own module.
 
     Two functions with equal text do the same, as far as Python can tell: imported modules are not followed.
 
@@ -88,7 +88,7 @@ def _source(definition: Any) -> str:
 
 
 def _referenced(definition: Any) -> Iterator[tuple[str, Any]]:
-    """The names that a function, or the methods of a class, reads from around it, with their values."""
+    """The outer names, with values, that a function or the methods of a class read."""
     if isinstance(definition, type):
         for member in vars(definition).values():
             if isinstance(member, types.FunctionType):

@@ -1,4 +1,4 @@
-"""Settings shared by each trainable's Spec: the strict base model and the patches that distinguish arms."""
+"""Base of each trainable's Spec: the strict model and the patches that distinguish arms."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TupleOf = Annotated[tuple[Item, ...], Field(strict=False)]  # YAML and JSON have
 
 
 class Strict(BaseModel):
-    """Settings that refuse unknown keys, wrong types, NaN and infinity, and do not change once made."""
+    """Immutable settings that refuse unknown keys, wrong types, NaN and infinity."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -23,7 +23,10 @@ SpecT = TypeVar("SpecT", bound=BaseModel)
 
 
 def section_of(spec: type[BaseModel]) -> str:
-    """The section of a Spec whose settings components switch, which bare keys belong to: `method`, else `settings`."""
+    """The section of a Spec that components switch: `method`, else `settings`.
+
+    Bare keys belong to it.
+    """
     return "method" if "method" in spec.model_fields else "settings"
 
 
@@ -47,7 +50,10 @@ def patched(spec: SpecT, patch: Mapping[str, Any]) -> SpecT:
 
 
 def full_key(spec: type[BaseModel], key: str) -> str:
-    """The key of a patch from the top; a bare one that only another section has as its name is that whole section."""
+    """The key of a patch from the top.
+
+    A bare key that is the name of another section only is that whole section.
+    """
     section = section_of(spec)
     if "." in key:
         return key

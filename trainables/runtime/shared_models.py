@@ -1,5 +1,7 @@
-"""Models that runs share, next to them in their storage: teachers below `teachers/`, feature nets below `features/`,
-each under its content address."""
+"""Models that runs share, each under its content address.
+
+They lie next to the runs in their storage: teachers below `teachers/`, feature nets below `features/`.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ from branchwise.trainables.runtime.storage import Storage
 
 @dataclass(frozen=True)
 class ContentAddressed:
-    """What was trained once and is used by many runs, each in a folder named by its content address."""
+    """Models trained once for many runs, each in a folder named by its content address."""
 
     storage: Storage
     folder: ClassVar[str]
@@ -39,7 +41,7 @@ class ContentAddressed:
         self.files.put_folder(folder, key)
 
     def unfinished(self, key: str) -> RunFolder:
-        """What a training leaves until it is finished."""
+        """The folder of a training that is not finished."""
         return RunFolder(self.files, f"{key}.unfinished")
 
 
@@ -52,7 +54,7 @@ class TeacherStore(ContentAddressed):
     folder = TEACHERS
 
     def read_evaluation(self, key: str, evaluation_key: str) -> Mapping[str, Any] | None:
-        """What was measured of the teacher under these settings; None when nothing was, or when that is damaged."""
+        """Return the teacher's evaluation under these settings; None if missing or damaged."""
         location = f"{key}/evaluations/{evaluation_key}"
         stored = dict(self.files.read_or_empty(f"{location}.json", schemas.Evaluation))
         if stored.pop(_HAS_FILES, False) and not self.files.has_folder(location):
@@ -70,7 +72,7 @@ class TeacherStore(ContentAddressed):
         self.files.write_json(f"{location}.json", {**values, _HAS_FILES: has_files})
 
     def get_evaluation_files(self, key: str, evaluation_key: str, scratch: Path) -> Path | None:
-        """A local folder with the files of an evaluation; None where it has none. Raises DamagedError."""
+        """Return a local folder with an evaluation's files; None without any. Raises DamagedError."""
         location = f"{key}/evaluations/{evaluation_key}"
         return self.files.get_folder(location, scratch) if self.files.has_folder(location) else None
 

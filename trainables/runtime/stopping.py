@@ -1,4 +1,7 @@
-"""Stopping arms of a search that are behind. The values at each rung are in the run folder, so nothing is forgotten."""
+"""Stop arms of a search that are behind.
+
+The values at each rung are in the run folder, so nothing is forgotten.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +17,17 @@ MIN_MEDIAN = 3  # values of others
 
 @dataclass(frozen=True, kw_only=True)
 class Stopping:
-    """`asha`: of the values seen at a rung, one in `reduction` passes. `median`: those not above the others' median."""
+    """Settings of the rule that stops arms of a search.
+
+    `asha`: of the values seen at a rung, one in `reduction` passes. `median`: those not above the others' median.
+    """
 
     rule: Literal["asha", "median"]
     rungs: tuple[int, ...]
     reduction: int
 
     def keeps(self, value: float, others: Sequence[float]) -> bool:
-        """Whether an arm goes on, given the values at this rung of the arms that were there before it; lower is better.
+        """Whether an arm continues, given the values of earlier arms at this rung; lower is better.
 
         Asynchronous successive halving (Li et al. 2020, arXiv 1810.05934) in the form that stops, and the median
         stopping rule (Golovin et al. 2017). The first arms pass, since there is nothing to compare them with.
@@ -33,7 +39,7 @@ class Stopping:
 
 
 def is_kept(stopping: Stopping, run: RunFolder, cell: str, arm: str, step: int, value: float) -> bool:
-    """Records the arm's value at the rung `step` of its cell's search, and states whether it continues."""
+    """Record the arm's value at rung `step` of its cell's search; return whether it continues."""
     # Written before the others are read, so that of two arms that arrive together at least one sees the other.
     run.write_rung_value(cell, step, arm, value)
     others = [other for name, other in run.rung_values(cell, step).items() if name != arm]

@@ -1,8 +1,8 @@
-"""Where runs and teachers are kept: a local or shared folder, or a URI that pyarrow understands (s3://, gs://).
+"""Storage of runs and teachers: a folder, or a URI that pyarrow understands (s3://, gs://).
 
-Each file appears atomically. On a file system that is write next to, fsync, rename; an object store does it
-by itself when the upload is closed. What would do harm if it were modified afterwards carries a SHA-256: JSON files and
-checkpoints in themselves, folders in a list that `sha256sum -c SHA256SUMS` reads too.
+The folder may be local or shared. Each file appears atomically. On a file system that is write next to, fsync, rename;
+an object store does it by itself when the upload is closed. What would do harm if it were modified afterwards carries a
+SHA-256: JSON files and checkpoints in themselves, folders in a list that `sha256sum -c SHA256SUMS` reads too.
 """
 
 from __future__ import annotations
@@ -38,8 +38,11 @@ _SEAL = b"branchwise-sealed-1 "  # then 64 hexadecimal digits and a line feed, t
 
 
 def storage_at(location: str | Path) -> Storage:
-    """The storage at a path, made absolute, or at a URI. Raises OSError and ValueError for one that cannot be used,
-    without repeating it: it may hold credentials."""
+    """Return the storage at a path, made absolute, or at a URI.
+
+    Raises:
+        OSError, ValueError: It cannot be used. The message does not repeat it: it may hold credentials.
+    """
     text = str(location)
     try:
         text.encode()
@@ -90,7 +93,7 @@ class Storage:
         return f"{self.root.rstrip('/')}/{name}"
 
     def write(self, name: str, content: bytes, *, durable: bool = True) -> None:
-        """Stores a file atomically, making its parent folders; waits for the disk unless told that it may be lost.
+        """Store a file atomically, making its parent folders; wait for the disk if `durable`.
 
         Raises OSError (disk full, read-only, ...).
         """
@@ -108,7 +111,12 @@ class Storage:
             raise OSError(error.errno, error.strerror, str(target)) from error
 
     def read(self, name: str) -> bytes:
-        """Raises FileNotFoundError, and OutsideError for a link that leads out of the folder."""
+        """Return the content of a file.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            OutsideError: It is a link that leads out of the folder.
+        """
         system, path = self._open()
         if self.local is not None:
             self._inside(name)
@@ -116,22 +124,28 @@ class Storage:
             return bytes(stream.read())
 
     def write_sealed(self, name: str, content: bytes) -> None:
-        """Stores `content` with its SHA-256 before it."""
+        """Store `content` with its SHA-256 before it."""
         self.write(name, _SEAL + sha256(content).encode() + b"\n" + content)
 
     def read_sealed(self, name: str) -> bytes:
-        """What `write_sealed` stored. Raises FileNotFoundError, and DamagedError when it is anything else."""
+        """Return what `write_sealed` stored.
+
+        Raises FileNotFoundError, and DamagedError when it is anything else.
+        """
         head, _, content = self.read(name).partition(b"\n")
         if head != _SEAL + sha256(content).encode():
             raise DamagedError(f"{self.path(name)} is damaged: its SHA-256 is not the one it was written with")
         return content
 
     def write_json(self, name: str, content: Mapping[str, Any], *, durable: bool = True) -> None:
-        """Stores an object with the SHA-256 of its text as a further key."""
+        """Store an object with the SHA-256 of its text as a further key."""
         self.write(name, sealed_json(content), durable=durable)
 
     def read_json(self, name: str) -> Any:
-        """What `write_json` stored. Raises FileNotFoundError, and DamagedError when it is anything else."""
+        """Return what `write_json` stored.
+
+        Raises FileNotFoundError, and DamagedError when it is anything else.
+        """
         return read_sealed_json(self.read(name), self.path(name))
 
     def read_checked(self, name: str, schema: type[schemas.Schema]) -> Any:
@@ -150,13 +164,13 @@ class Storage:
         return bool(system.get_file_info(f"{path}/{name}").type != fs.FileType.NotFound)
 
     def names(self, folder: str) -> list[str]:
-        """What lies directly in `folder`, sorted, unfinished files omitted; empty when there is no such folder."""
+        """Sorted names directly in `folder`, without unfinished files; empty if it does not exist."""
         system, path = self._open()
         selector = fs.FileSelector(f"{path}/{folder}".rstrip("/"), allow_not_found=True)
         return sorted(info.base_name for info in system.get_file_info(selector) if not info.base_name.startswith("."))
 
     def delete(self, name: str) -> None:
-        """Removes a file or a folder; nothing happens when it is missing."""
+        """Remove a file or a folder, if it exists."""
         if self.local is not None:
             remove(self._replaceable(name))
             return
@@ -168,14 +182,14 @@ class Storage:
             system.delete_file(f"{path}/{name}")
 
     def delete_unfinished(self, folder: str) -> None:
-        """Removes what processes killed while they wrote have left directly in `folder`."""
+        """Remove unfinished files directly in `folder`, left by processes killed while writing."""
         if self.local is None:
             return  # an upload that is not closed leaves nothing to see
         for leftover in inside(self.local, folder).glob(".*.tmp"):
             remove(leftover)
 
     def put_folder(self, source: Path, name: str) -> None:
-        """Stores a copy of the local folder `source` as `name`, replacing what was there."""
+        """Store a copy of the local folder `source` as `name`, replacing what was there."""
         files = sorted(file.relative_to(source).as_posix() for file in source.rglob("*") if file.is_file())
         listed = sums({file: sha256_of(source / file) for file in files if file != SUMS})
         if self.local is None:
@@ -196,7 +210,7 @@ class Storage:
             raise OSError(error.errno, error.strerror or str(error), str(target)) from error
 
     def _upload(self, source: Path, name: str) -> None:
-        """Stores a local file at a URI, in parts: a kept model may be larger than the memory."""
+        """Store a local file at a URI, in parts: a kept model may be larger than the memory."""
         system, path = self._open()
         system.create_dir(f"{path}/{name}".rpartition("/")[0])
         with source.open("rb") as content, system.open_output_stream(f"{path}/{name}") as stream:
@@ -207,7 +221,7 @@ class Storage:
         return self.exists(f"{name}/{SUMS}")
 
     def get_folder(self, name: str, scratch: Path) -> Path:
-        """A local folder with the files of `name`: the folder itself, or a copy of it below `scratch`.
+        """Return a local folder with the files of `name`: itself, or a copy below `scratch`.
 
         Raises FileNotFoundError when it was never stored, DamagedError when a file is not what was stored.
         """
