@@ -32,7 +32,7 @@ _LINE_ENDS = re.compile(rb"[\r\n\x08]+")  # progress bars go back by \r, or by a
 
 
 class Log(Protocol):
-    """Where output is written to."""
+    """A sink for output."""
 
     def write(self, content: bytes, /) -> Any: ...
 
@@ -175,7 +175,7 @@ def _read_lines(rest: bytes, chunk: bytes, read: Callable[[str], None], deadline
 
 
 def _wait(process: subprocess.Popen[bytes], deadline: float | None) -> None:
-    """Waits for the end of a program that has closed its output, without forgetting its id."""
+    """Wait for the end of a program that has closed its output, without forgetting its id."""
     if deadline is None:
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         return

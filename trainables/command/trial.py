@@ -220,7 +220,7 @@ class CommandTrainable:
         return match or shutil.which(program, path=_with_environment_programs(env.get("PATH")))
 
     def _check_script(self, command: CommandSettings, cwd: Path) -> None:
-        """Raises FileNotFoundError for a script that the program is to run and that is missing."""
+        """Refuse a missing script that the program is to run; raise FileNotFoundError."""
         script = command.run[1] if len(command.run) > 1 else ""
         if not script.endswith(SCRIPTS) or placeholders(script) or script.startswith("-"):
             return
@@ -308,7 +308,7 @@ def _is_tool_environment(prefix: str) -> bool:
 
 
 def _write_config(form: str, folder: Path, arm: Arm) -> Path:
-    """Writes the settings and the seed into a file of the arm's folder."""
+    """Write the settings and the seed into a file of the arm's folder."""
     tree = {**arm.spec.settings.model_dump(mode="json"), "seed": arm.seed}
     file = folder / f"config.{form}"
     if form == "toml":
