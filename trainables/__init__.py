@@ -1,4 +1,4 @@
-"""What is trained: the contract between the platform and a method, the room that workers run in, and the methods.
+"""Trainables: the contract between platform and method, the workers' runtime, the methods.
 
 The contract's names can be imported from here; `contract.py` explains them.
 """

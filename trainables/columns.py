@@ -17,8 +17,7 @@ OUTCOME = (
 
 
 def outcome(metric: str, value: float, **others: Any) -> dict[str, Any]:
-    """The values of a finished arm with `metric` equal to `value` in a single measurement; `others` fill further
-    columns."""
+    """Return the values of an arm measured once; `others` fill further columns."""
     key = json.dumps({"metric": metric})
     return {"metric": metric, "value": value, "value_repeats": [value], "comparability_key": key, **others}
 

@@ -77,7 +77,10 @@ class Cohort:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """The result of an arm. `values` fill the declared columns; each of `tables` fills rows of `<name>.parquet`."""
+    """Result of an arm.
+
+    `values` fill the declared columns; each of `tables` fills rows of `<name>.parquet`.
+    """
 
     status: ArmStatus
     values: Mapping[str, Any] = field(default_factory=dict)
@@ -119,7 +122,7 @@ class Device:
 
 @dataclass(frozen=True, kw_only=True)
 class CostEstimate:
-    """The expected cost of a cohort, or a teacher. Phases have the trainable's names, in their order."""
+    """Expected cost of a cohort, or a teacher; phases have the trainable's names, in order."""
 
     seconds: Mapping[str, float] = field(default_factory=dict)  # by phase
     memory: Mapping[str, float] = field(default_factory=dict)  # by phase, the peak in bytes on each GPU
@@ -133,7 +136,7 @@ class CostEstimate:
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """What the platform lends a running cohort or teacher: where it runs, and how to report.
+    """Context of a running cohort or teacher: where it runs, and how to report.
 
     `save` and `load` keep a checkpoint (atomically); `finish` stores an arm's result and, if it
     exists, the folder of its model. With multiple workers, each calls `report` and `should_continue`; only rank 0
@@ -177,7 +180,10 @@ class Essential(Protocol):
 
     @property
     def Spec(self) -> type[BaseModel]:  # noqa: N802
-        """Frozen, strict settings (derive from runtime.settings.Strict); has a section `method` or `settings`."""
+        """Frozen, strict settings with a section `method` or `settings`.
+
+        Derive them from `runtime.settings.Strict`.
+        """
 
     def run_cohort(self, arms: Any, context: Context) -> None:
         """Trains and evaluates the arms, and calls `context.finish` once for each."""
@@ -212,13 +218,15 @@ class Declaring(Protocol):
         """
 
     def block_patch(self, spec: Any, seed: int) -> Mapping[str, Any]:
-        """Return settings derived from the seed of an arm's block, which override the arm's; none by default.
+        """Return settings derived from a block's seed, which override the arm's; none by default.
 
         For example, which of several teachers it learns from.
         """
 
     def comparability_key(self, spec: Any) -> str:
-        """Return the settings that decide what the values mean, as a key: values with equal keys may be compared.
+        """Return a key of the settings that decide what the values mean.
+
+        Values with equal keys may be compared.
 
         The column `comparability_key` has it, with what else decides.
         """
@@ -230,7 +238,10 @@ class Declaring(Protocol):
         """
 
     def check_code(self, spec: Any) -> None:
-        """Check that user code in the settings can be used; may import and run it. Raises ValueError."""
+        """Check that user code in the settings can be used; may import and run it.
+
+        Raises ValueError.
+        """
 
     def data_sha256(self, spec: Any) -> str | None:
         """Return the SHA-256 of the data that the settings name; None, the default, if unknown.
@@ -262,7 +273,10 @@ class Estimating(Protocol):
 
 
 class Teaching(Protocol):
-    """The teacher of the students; nothing else here is called where `teacher_key` is missing or returns None."""
+    """The teacher of the students.
+
+    Nothing else here is called where `teacher_key` is missing or returns None.
+    """
 
     def teacher_key(self, spec: Any) -> str | None:
         """The content address of the teacher that these settings ask for."""
@@ -274,16 +288,19 @@ class Teaching(Protocol):
         """The content address of the settings that the teacher's evaluation depends on."""
 
     def estimate_teacher(self, spec: Any, workers: int, trained: bool) -> float:
-        """Return the expected seconds of training the teacher, unless it is trained, and of evaluating it."""
+        """Return the expected seconds of evaluating the teacher, and of training it if needed."""
 
     def teacher_cost(self, spec: Any, on: Device, workers: int, trained: bool) -> CostEstimate | None:
-        """Return the cost of training and evaluating the teacher on `workers` devices; None (default) if unknown."""
+        """Return the cost of training and evaluating the teacher; None, the default, if unknown."""
 
     def train_teacher(self, spec: Any, out: Path, context: Context) -> None:
         """Train the teacher and leave its files in the folder `out` (rank 0)."""
 
     def evaluate_teacher(self, spec: Any, folder: Path, context: Context) -> Mapping[str, Any]:
-        """Return `{"value": ..., ...}`, which students get as `context.evaluation`; it is stored with the teacher."""
+        """Return `{"value": ..., ...}`, stored with the teacher.
+
+        Students get it as `context.evaluation`.
+        """
 
 
 class Remeasuring(Protocol):
@@ -291,15 +308,16 @@ class Remeasuring(Protocol):
 
     @property
     def MEASURED(self) -> Sequence[str]:  # noqa: N802
-        """Sections of the settings under which a finished model can be remeasured; empty where it cannot."""
+        """Sections of settings under which a finished model can be remeasured; empty: it cannot."""
 
     @property
     def MEASURED_ALONE(self) -> Mapping[str, Any]:  # noqa: N802
         """Defaults of remeasuring, which switch off what the sweep measures in addition."""
 
     def measure_model(self, arm: Arm, model: Path, context: Context) -> Result:
-        """Measure the finished model of an arm, in the local folder that `finish` was given, under `arm.spec`.
+        """Measure the finished model of an arm under `arm.spec`.
 
+        `model` is a local folder with what `finish` was given.
         Under the settings that it was trained with, the values are those of its training, bit for bit.
         """
 
@@ -311,20 +329,22 @@ class TrainingFeatures(Protocol):
     """Nets that are trained before anything is measured; without `features_key` none exist."""
 
     def features_key(self, spec: Any) -> str | None:
-        """Return the content address of the net to be trained before anything is measured; None without one."""
+        """Return the content address of the net to train before measuring; None without one."""
 
     def train_features(self, spec: Any, out: Path, context: Context) -> None:
         """Train that net and leave its files in the folder `out` (rank 0)."""
 
     def check_features(self, spec: Any, folder: Path) -> Mapping[str, Any]:
-        """Return the metadata of that net; raise ValueError if it is not good enough to measure with."""
+        """Return the metadata of that net; raise ValueError if it is too bad to measure with."""
 
     def estimate_features(self, spec: Any) -> float:
         """Return the expected seconds of training that net."""
 
 
 class Trainable(Essential, Declaring, Estimating, Teaching, Remeasuring, TrainingFeatures, Protocol):
-    """A method that can be trained. Only `Essential` is required; `runtime/loading.py` has defaults for the rest.
+    """A method that can be trained; only `Essential` is required.
+
+    `runtime/loading.py` has defaults for the rest.
 
     A module whose columns or settings depend on the space has a function `from_settings(settings, folder)` that returns
     the trainable: `settings` are the space's keys, `folder` is where the space is.

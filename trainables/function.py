@@ -1,4 +1,6 @@
-"""A function as trainable: `def train(settings, seed) -> dict`, named `package.module:train` in the space.
+"""A function as trainable: `def train(settings, seed) -> dict`.
+
+The space names it: `package.module:train`.
 
 Its settings are the fields of a pydantic model or of a dataclass, which annotates its parameter `settings`, or else its
 own keyword parameters with defaults. Next to `seed` it may accept, by name, others of GIVEN.
@@ -45,7 +47,7 @@ class FunctionTrainable:
     WORKERS = False
 
     def __init__(self, function: Callable[..., Any], name: str, settings: Mapping[str, Any]) -> None:
-        """Raises TypeError for a function whose parameters cannot be filled."""
+        """Check that the parameters of the function can be filled; raise TypeError otherwise."""
         self._function, self._name, self._settings = function, name, settings
         self._accepted = [given for given in GIVEN if given in inspect.signature(function).parameters]
         model, self._arguments = _settings_of(function, name)

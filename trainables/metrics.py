@@ -1,4 +1,4 @@
-"""What a command or a function measures, as its space declares it: direction, scale, and further outcomes."""
+"""Metrics of a command or a function: direction, scale, and further outcomes."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ TAKEN = {column.name for column in (*OUTCOME, *ATTEMPT)}
 
 
 class Declared(Strict):
-    """Which direction of a metric is better, and on which scale its effects are estimated."""
+    """The better direction of a metric, and the scale of its effects."""
 
     direction: Direction
     scale: Scale | None = None  # None: by the metric's kind and range
@@ -116,7 +116,7 @@ class Declared(Strict):
         return f"{metric}, {better} is better; effects on the {scale} scale: {reason}"
 
     def check(self, metric: str, value: Any, *, percent: bool = False) -> float:
-        """Return `value` as a number in the range; NaN and infinity pass, as signs of a run that diverged.
+        """Return `value` as a number in the range; NaN and infinity pass as signs of divergence.
 
         Args:
             metric: What messages call it.
@@ -166,7 +166,7 @@ def _brief(value: Any) -> str:
 
 
 def by_column(metric: str, primary: Declared, outcomes: Mapping[str, Declared]) -> dict[str, tuple[str, Declared]]:
-    """Return the name and the declaration of each metric, by column; the primary metric is first."""
+    """Return the name and declaration of each metric by column, the primary metric first."""
     return {"value": (metric, primary), **{name: (name, declared) for name, declared in outcomes.items()}}
 
 
@@ -177,7 +177,7 @@ def columns(metric: str, primary: Declared, outcomes: Mapping[str, Declared]) ->
 
 
 def not_taken(outcomes: Mapping[str, Any]) -> None:
-    """Raises ValueError for an outcome whose name another column has."""
+    """Refuse an outcome whose name another column has; raise ValueError."""
     for name in outcomes:
         if name in TAKEN:
             raise ValueError(f"outcomes.{name}: this name is taken; choose another than {', '.join(sorted(TAKEN))}")

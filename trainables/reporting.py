@@ -1,4 +1,4 @@
-"""Reports of a running arm, for trainables whose arms run in turn: curves, progress and rungs."""
+"""Reports of a running arm (curves, progress, rungs) for trainables whose arms run in turn."""
 
 from __future__ import annotations
 
@@ -58,8 +58,10 @@ class Reporter:
         self._context.finish(self._arm, self._result("stopped", {"rung_value": self._rung_value}), None)
 
     def finish(self, values: Mapping[str, float], folder: Path | None = None) -> None:
-        """Finishes the arm with `values` by column, "value" being that of the metric; a result that is NaN or
-        infinite has diverged."""
+        """Finish the arm with `values` by column; "value" is the metric's.
+
+        A result that is NaN or infinite has diverged.
+        """
         for name, value in values.items():
             if not math.isfinite(value):
                 error = f"{self._metric if name == 'value' else name} is {value}"

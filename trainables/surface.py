@@ -44,7 +44,7 @@ class Train(Strict):
 
 
 class Teacher(Strict):
-    """What students may learn from: the more steps it has trained, the lower their values."""
+    """Teacher of the students: the more steps it has trained, the lower their values."""
 
     steps: PositiveInt = 10
     seconds_per_step: NonNegativeFloat = 0.0
@@ -71,7 +71,7 @@ class Noise(Strict):
 
 
 class Faults(Strict):
-    """What to do to blocks of these seeds, to test how the platform bears it."""
+    """Faults in blocks of these seeds, to test how the platform handles them."""
 
     diverge: TupleOf[NonNegativeInt] = ()
     crash: TupleOf[NonNegativeInt] = ()
@@ -159,7 +159,7 @@ def _lag(teacher: Path | None) -> float:
 
 
 def run_cohort(arms: Sequence[Arm], context: Context) -> None:
-    """Counts the steps, then draws each arm's value. The column `trail` shows missing or repeated steps."""
+    """Count the steps, then draw each arm's value; `trail` shows missing or repeated steps."""
     for arm in arms:
         if arm.seed in arm.spec.faults.crash:
             raise RuntimeError(f"{arm.name}: told to crash")
@@ -181,7 +181,7 @@ def run_cohort(arms: Sequence[Arm], context: Context) -> None:
 
 
 def _continues(arm: Arm, step: int, lag: float, context: Context) -> bool:
-    """Shows the value as it is after `step` steps, which falls towards the last value."""
+    """Report the value after `step` steps, which falls towards the last value."""
     value = _value(arm, lag) * (1 + 1 / step)
     if context.should_continue(arm, step, value):
         return True

@@ -51,7 +51,9 @@ def check_trainable(
     diverging: Mapping[str, Any] | None = None,
     folder: str = "",
 ) -> None:
-    """Checks the trainable called `name` with these settings of its Spec, which may be omitted when all have defaults.
+    """Check a trainable against the contract.
+
+    `name` is the trainable's; the settings of its Spec may be omitted when all have defaults.
 
     `diverging` is a patch under which an arm diverges, if one exists; `folder` is the folder of a space, with
     a command's files and user modules. Raises AssertionError saying what the contract requires.
@@ -137,7 +139,7 @@ def _check_planning(trainable: Trainable, spec: Any) -> None:
 
 @dataclass(frozen=True)
 class TrainedTeacher:
-    """A trained teacher's folder and measurements, as the platform passes them on; empty without a teacher."""
+    """Return a trained teacher's folder and measurements; empty without a teacher."""
 
     folder: Path | None = None
     evaluation: Mapping[str, Any] = field(default_factory=dict)

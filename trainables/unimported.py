@@ -24,7 +24,7 @@ class UnimportedTrainable:
     """Accepts each setting that the space names; the start of a run checks settings and values."""
 
     def __init__(self, name: str, settings: Mapping[str, Any], design: Any) -> None:
-        """Take the name of a module or function, the space's keys, and its section `design` as it was written."""
+        """Take the name of a module or function, the space's keys, and its `design` as written."""
         self._name, self._settings = name, settings
         design = _mapping(design)
         section = "method" if "method" in settings else "settings"
@@ -69,7 +69,7 @@ class UnimportedTrainable:
 
 
 def _patched(design: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The settings that components, data sets and searches change, each with its unchanged value."""
+    """Return the settings that components, data sets and searches change, at unchanged values."""
     for component in map(_mapping, _mapping(design.get("components")).values()):
         levels = _mapping(component.get("levels"))
         patches = [patch for patch in levels.values() if isinstance(patch, Mapping)]

@@ -1,4 +1,6 @@
-"""Callbacks that hand a training framework's metrics on to Branchwise, and stop its loop when a search stops the arm.
+"""Callbacks of training frameworks.
+
+They report the framework's metrics to Branchwise, and stop its loop when a search stops the arm.
 
 A file for each framework, which is imported with it: `lightning`, `hugging_face`.
 """

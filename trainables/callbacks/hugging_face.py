@@ -1,4 +1,4 @@
-"""Hugging Face: `Trainer(..., callbacks=[BranchwiseCallback(report)])` in a function that Branchwise trains."""
+"""Callback for Hugging Face: `Trainer(..., callbacks=[BranchwiseCallback(report)])`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from branchwise.trainables.reporting import Stopped
 
 
 class BranchwiseCallback(TrainerCallback):
-    """Reports what the trainer logs and evaluates (`loss`, `eval_loss`, ...), and stops it when the arm is behind.
-    `report` is what the function was given."""
+    """Callback that reports logged and evaluated metrics, and stops when the arm is behind.
+
+    `report` is the parameter of the function that Branchwise trains.
+    """
 
     def __init__(self, report: Callable[..., None]) -> None:
         self._report = report

@@ -1,4 +1,4 @@
-"""Lightning: `Trainer(callbacks=[BranchwiseCallback(report)])` in a function that Branchwise trains."""
+"""Callback for Lightning: `Trainer(callbacks=[BranchwiseCallback(report)])`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from branchwise.trainables.reporting import Stopped
 
 
 class BranchwiseCallback(Callback):
-    """Reports the logged metrics after each validation, by the number of optimizer steps, and stops the trainer when
-    the arm is behind. `report` is what the function was given."""
+    """Callback that reports metrics after each validation, and stops when the arm is behind.
+
+    Steps are optimizer steps. `report` is the parameter of the function that Branchwise trains.
+    """
 
     def __init__(self, report: Callable[..., None]) -> None:
         self._report = report

@@ -1,4 +1,4 @@
-"""A command as trainable: each arm is a single run of a program, which need not know of Branchwise.
+"""A command as trainable: each arm is one run of a program that need not know Branchwise.
 
 `settings` reads the sections `command` and `settings` of a space, `arguments` fills placeholders, `numbers` reads
 printed numbers, `process` runs a program and stops it with all that it started, `output` reads metrics and progress,

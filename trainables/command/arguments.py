@@ -1,4 +1,4 @@
-"""Placeholders in the arguments of a command: `{lr}` is a setting, `{seed}` the block's seed."""
+"""Placeholders in the arguments of a command: `{lr}`, a setting; `{seed}`, the block's."""
 
 from __future__ import annotations
 
@@ -27,8 +27,10 @@ def filled(text: str, values: Mapping[str, Any]) -> str:
 
 
 def filled_arguments(texts: tuple[str, ...], values: Mapping[str, Any]) -> list[str]:
-    """Return the arguments of a command. A placeholder that is a whole argument expands a list to its items;
-    empty arguments are dropped."""
+    """Return the arguments of a command; empty ones are dropped.
+
+    A placeholder that is a whole argument expands a list to its items.
+    """
     arguments: list[str] = []
     for text in texts:
         parts = list(_parts(text))

@@ -1,4 +1,4 @@
-"""Numbers as programs print them: `{number}` in a pattern, and reading what a group of a pattern matched."""
+"""Numbers as programs print them: `{number}` in a pattern, and the number in a group."""
 
 from __future__ import annotations
 
@@ -71,8 +71,10 @@ def compile_pattern(pattern: str) -> regex.Pattern[str]:
 
 
 class NumberPattern:
-    """A pattern whose groups hold numbers. Each number is read completely, whatever the group matches of
-    it: with its sign, its exponent and all its digits."""
+    """A pattern whose groups hold numbers.
+
+    Each number is read completely, whatever the group matches of it: with sign, exponent and all digits.
+    """
 
     def __init__(self, pattern: str, group: str) -> None:
         """`group` must not be missed where its value is nan, negative or has an exponent."""
@@ -124,8 +126,10 @@ def _read(text: str, match: regex.Match[str], group: str, is_open: bool) -> Prin
 
 
 def _number_span(text: str, start: int, end: int, *, closed: bool) -> tuple[int, int]:
-    """Return the span of the number of which a group matched this part. `closed`: the pattern matches nothing after
-    the group."""
+    """Return the span of the number of which a group matched this part.
+
+    `closed`: the pattern matches nothing after the group.
+    """
     cut = start > 0 and (text[start - 1].isdigit() or text[start - 1] == ".")  # as by .* before the group
     for token in (_TOKEN_GROUPED if cut else _TOKEN).finditer(text):
         if token.start() < start and token.end() >= end:
@@ -142,7 +146,7 @@ def _number_span(text: str, start: int, end: int, *, closed: bool) -> tuple[int,
 
 
 def _with_body(pattern: str, group: str) -> regex.Pattern[str] | None:
-    """Return the pattern with the body of its group replaced by _UNUSUAL; None where that is not possible."""
+    """Return the pattern with the body of its group as _UNUSUAL; None if that is impossible."""
     result = _body(pattern, group)
     if result is None:
         return None
@@ -160,7 +164,7 @@ def _ends_anywhere(pattern: str, group: str) -> bool:
 
 
 def _body(pattern: str, group: str) -> tuple[int, int] | None:
-    """Return where the body of a group begins and ends in a pattern; None where it has no such group."""
+    """Return the span of the body of a group in a pattern; None without such a group."""
     opening = f"(?P<{group}>"
     begin = pattern.find(opening)
     if begin < 0:

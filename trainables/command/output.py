@@ -1,4 +1,4 @@
-"""What a program prints and writes: JSON lines, Python dicts and patterns on its output, and JSON files at its end."""
+"""Metrics in the output of a program: JSON lines, dicts, patterns, and JSON files."""
 
 from __future__ import annotations
 
@@ -60,8 +60,10 @@ class Output:
         self.notes: list[str] = []
 
     def line(self, text: str, *, error: bool = False) -> tuple[int, dict[str, Any]] | None:
-        """Take a line of output, of the standard error where `error`. Return the step and the numbers of a line that
-        reports progress. Raises SlowPatternError."""
+        """Take a line of output; return the step and the numbers of a line that reports progress.
+
+        `error`: whether it is of standard error. Raises SlowPatternError.
+        """
         reports = [report for line in plain_lines(text) if (report := self._line(line, error))]
         return reports[-1] if reports else None
 
@@ -194,7 +196,10 @@ def _other_location(name: str, folder: Path, cwd: Path | None) -> str:
 
 
 def _parsed(text: bytes, key: str) -> Any:
-    """The content of a JSON file; of JSON lines, the last object that has the key. Raises json.JSONDecodeError."""
+    """Return the content of a JSON file; of JSON lines, the last object that has the key.
+
+    Raises json.JSONDecodeError.
+    """
     try:
         return _loads(text)
     except json.JSONDecodeError as error:
@@ -234,7 +239,7 @@ def last_lines(log: bytes) -> str:
 
 
 def missing_file(log: str, folder: Path) -> str:
-    """The relative path that a program did not find where it ran, but which is in `folder`; empty for none."""
+    """Return a path that the program did not find where it ran, but that `folder` has; else ""."""
     for match in _MISSING_METRIC.finditer(log[-8192:]):
         path = match["quoted"] or match["plain"]
         try:
@@ -260,7 +265,7 @@ def printed_mapping(text: str) -> Mapping[str, Any] | None:
 
 
 def _python_dict(text: str) -> Any:
-    """The value of a printed dict such as {'loss': np.float64(0.4), 'epoch': 1.0}; None for anything else."""
+    """Return the value of a printed dict such as {'loss': np.float64(0.4)}; None for others."""
     if len(text) > MAX_DICT or not text.endswith("}"):
         return None
     try:

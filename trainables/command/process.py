@@ -133,7 +133,7 @@ def _read(
     readers: Mapping[Any, Callable[[str], None]],
     deadline: float | None,
 ) -> None:
-    """Read the output to its end, or to the program's. Of simultaneous output, errors are logged last."""
+    """Read the output to its end, or to the program's; simultaneous errors are logged last."""
     unfinished = dict.fromkeys(readers, b"")  # by open pipe: its incomplete line
     last_poll, drained = time.monotonic(), float("inf")
     with selectors.DefaultSelector() as selector:
@@ -164,7 +164,7 @@ def _read(
 
 
 def _read_lines(rest: bytes, chunk: bytes, read: Callable[[str], None], deadline: float | None) -> bytes:
-    """Read the lines that `chunk` ends, the first of which started with `rest`; return the incomplete rest."""
+    """Read the lines that `chunk` ends, the first begun by `rest`; return the incomplete rest."""
     first, *others = _LINE_ENDS.split(chunk)
     lines = [(rest + first)[-MAX_LINE:], *others]
     for line in lines[:-1]:
@@ -220,8 +220,10 @@ def _kill_marked(mark: str) -> None:
 
 
 def _adopt_orphans() -> set[int]:
-    """Have what a program leaves running become this process's child where the system allows it (Linux); return the
-    children that it has before."""
+    """Adopt the processes that a program leaves running; return the children so far.
+
+    Only where the system allows it (Linux).
+    """
     with contextlib.suppress(AttributeError, OSError):
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     return _children()

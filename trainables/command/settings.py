@@ -20,8 +20,11 @@ KINDS: dict[Any, str] = {bool: "true or false", int | float: "a number", str: "a
 
 
 class Source(Strict):
-    """Where a number is found: under `key` of the JSON `file`, in the last match of `pattern` on the output, or else
-    under `key` of the last JSON line there."""
+    """Location of a number.
+
+    Under `key` of the JSON `file`, in the last match of `pattern` on the output, or else under `key` of the last JSON
+    line there.
+    """
 
     key: str = ""  # dots lead into objects and lists: test.accuracy, results.0.loss
     file: str | None = None  # in the folder of the arm
@@ -73,7 +76,7 @@ class CommandOutcome(Declared, Source):
 
 
 class ProgressKeys(Strict):
-    """What the program tells while it runs, by JSON lines on its output or by lines that match `pattern`."""
+    """Progress of the program, in JSON lines of its output or in lines that match `pattern`."""
 
     step: str = "step"  # key or group
     steps: PositiveInt | str | None = None  # the last step: a number, or a placeholder
@@ -90,7 +93,7 @@ class ProgressKeys(Strict):
 
 
 class CommandSettings(Declared):
-    """What to run, and what it measures. Words, environment and file names may hold placeholders."""
+    """The command to run and its metrics; words, environment and files may hold placeholders."""
 
     run: Annotated[TupleOf[str], Field(min_length=1)]
     metric: Source

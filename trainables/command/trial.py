@@ -41,7 +41,10 @@ class ProgramFailedError(RuntimeError):
 
 
 def from_settings(settings: Mapping[str, Any], folder: Path | None) -> CommandTrainable:
-    """The trainable of a space with these keys that is in `folder`. Raises ValueError for settings of no use."""
+    """Return the trainable of a space in `folder` with these keys.
+
+    Raises ValueError for settings of no use.
+    """
     return CommandTrainable(settings, folder or Path.cwd())
 
 
@@ -79,7 +82,10 @@ class CommandTrainable:
         """None: arms do not benefit from running together."""
 
     def check_inputs(self, spec: Any) -> None:
-        """Raises FileNotFoundError when this machine does not have the program or the folder to run it in."""
+        """Check that this machine has the program and the folder to run it in.
+
+        Raises FileNotFoundError.
+        """
         command: CommandSettings = spec.command
         values = {**flat(spec.settings), "seed": 0, "folder": "", "checkpoints": "", "config": ""}
         cwd = self._cwd(command, self._folder)
@@ -183,7 +189,7 @@ class CommandTrainable:
             raise ProgramFailedError(f"{exit_text}{_last_output(log)}{self._relative_path_hint(command, log)}")
 
     def _relative_path_hint(self, command: CommandSettings, log: Path) -> str:
-        """Return a hint if the program searched its empty folder for a file that is next to the space."""
+        """Return a hint if the program searched its empty folder for a file next to the space."""
         path = missing_file(_tail(log), self._folder) if command.cwd is None else ""
         if not path:
             return ""
@@ -198,7 +204,7 @@ class CommandTrainable:
     def _argv(
         self, command: CommandSettings, values: Mapping[str, Any], cwd: Path, env: Mapping[str, str]
     ) -> list[str]:
-        """Return the argv: the program, and an argument that is a file next to the space, by their full paths.
+        """Return the argv, with full paths of the program and of files next to the space.
 
         Raises FileNotFoundError.
         """
@@ -233,7 +239,7 @@ class CommandTrainable:
 
 
 def _with_full_path(argument: str, folder: Path) -> str:
-    """Return an argument, or what follows the = of an option, by its full path where it is a file in `folder`."""
+    """Return an argument, or the part after its =, as a full path if it is a file in `folder`."""
     option, equals, value = argument.partition("=")
     for before, name in (("", argument), (option + equals, value)):
         try:
@@ -279,7 +285,7 @@ def _last_step(steps: int | str | None, values: Mapping[str, Any]) -> int:
 
 
 def _environment(command: CommandSettings, values: Mapping[str, Any]) -> dict[str, str]:
-    """The worker's environment, without Branchwise in PYTHONPATH, and with the variables of the space."""
+    """Return the worker's environment without Branchwise's path, with the space's variables."""
     branchwise_path = str(Path(__file__).parents[3])
     paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path and path != branchwise_path]
     env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
@@ -292,7 +298,10 @@ def _environment(command: CommandSettings, values: Mapping[str, Any]) -> dict[st
 
 
 def _with_environment_programs(path: str | None) -> str:
-    """The PATH with the programs of this Python: first in a virtual environment while none is active, else last."""
+    """Return the PATH with the programs of this Python.
+
+    First in a virtual environment while none is active, else last.
+    """
     programs = str(Path(sys.executable).parent)
     active = {"VIRTUAL_ENV", "CONDA_PREFIX"} & os.environ.keys()
     first = sys.prefix != sys.base_prefix and not active and not _is_tool_environment(sys.prefix)
@@ -300,7 +309,10 @@ def _with_environment_programs(path: str | None) -> str:
 
 
 def _is_tool_environment(prefix: str) -> bool:
-    """Whether uvx, `uv tool` or pipx created this environment only for Branchwise, without the packages of scripts."""
+    """Return whether uvx, `uv tool` or pipx made this environment for Branchwise alone.
+
+    It then lacks the packages of scripts.
+    """
     folders = Path(prefix).parts
     return (Path(prefix) / "uv-receipt.toml").exists() or any(
         pair in (("uv", "tools"), ("uv", "archive-v0"), ("pipx", "venvs")) for pair in itertools.pairwise(folders)
@@ -319,7 +331,7 @@ def _write_config(form: str, folder: Path, arm: Arm) -> Path:
 
 
 def _toml(tree: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Lines of TOML: the values first, then the sections; JSON's numbers, texts and lists are TOML's too."""
+    """Yield lines of TOML, values before sections; numbers, texts and lists are as in JSON."""
     plain = {key: value for key, value in tree.items() if not isinstance(value, Mapping)}
     lines = [f"{key} = {json.dumps(value)}\n" for key, value in plain.items()]
     for key, section in tree.items():
