@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Run the sweep that a space describes: `branchwise run` and its relatives, from a checkout.
 
-python platform/run_sweep.py --space search_spaces/ablation.yaml
+Example: `python platform/run_sweep.py --space search_spaces/ablation.yaml`
 """
 
 if __name__ == "__main__":

@@ -220,7 +220,9 @@ def _seeds(block: Categorical, blocks: Codes) -> Codes:
     used = block.used
     if not all(re.fullmatch(r"-?\d{1,19}", text) and abs(int(text)) <= MAX_INT for text in used):
         return blocks
-    return np.array(block.texts, dtype=np.int64)
+    numbers = {text: int(text) for text in used}  # of the distinct seeds: a table may have a million rows
+    table = np.array([numbers.get(text, 0) for text in block.categories], dtype=np.int64)
+    return np.asarray(table[block.codes], dtype=np.int64)
 
 
 def _refuse_unshared(cell: Codes, block: Codes, name: str, source: str) -> None:
